@@ -1,0 +1,54 @@
+"""Spikeport converts trained PyTorch networks to spiking neural networks."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikeport.calibration.recipes import RECIPES
+    from spikeport.convert.errors import ConversionError
+    from spikeport.convert.network import SpikingNetwork
+    from spikeport.convert.neurons import Neuron
+    from spikeport.convert.saving import load, save
+    from spikeport.report.sweeping import Curve, sweep
+    from spikeport.zoo.pipeline import to_snn
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RECIPES",
+    "ConversionError",
+    "Curve",
+    "Neuron",
+    "SpikingNetwork",
+    "__version__",
+    "load",
+    "save",
+    "sweep",
+    "to_snn",
+]
+
+# Loaded on first use, so that `import spikeport` costs no torch. The names are absolute because
+# pytest imports this file a second time, under the name of the checkout's folder.
+_HOMES = {
+    "RECIPES": "spikeport.calibration.recipes",
+    "ConversionError": "spikeport.convert.errors",
+    "Curve": "spikeport.report.sweeping",
+    "Neuron": "spikeport.convert.neurons",
+    "SpikingNetwork": "spikeport.convert.network",
+    "load": "spikeport.convert.saving",
+    "save": "spikeport.convert.saving",
+    "sweep": "spikeport.report.sweeping",
+    "to_snn": "spikeport.zoo.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

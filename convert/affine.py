@@ -1,0 +1,41 @@
+"""Batch norm that no convolution can take: a fixed gain and offset per channel."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ChannelAffine(nn.Module):
+    """``x · gain + offset`` with one gain and offset per channel, dimension 1 of [B, C, ...].
+
+    Exact in time when it stands on a current: the mean over timesteps passes through.
+
+    Attributes:
+        gain: [C].
+        offset: [C].
+    """
+
+    op_name = "channel_affine"
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.offset = nn.Parameter(torch.zeros(channels))
+
+    @classmethod
+    def of_batch_norm(cls, norm: nn.Module) -> "ChannelAffine":
+        """What a batch norm with running statistics does in eval mode."""
+        gain = torch.rsqrt(norm.running_var + norm.eps)
+        if norm.weight is not None:
+            gain = gain * norm.weight
+        offset = -norm.running_mean * gain
+        if norm.bias is not None:
+            offset = offset + norm.bias
+        affine = cls(len(gain)).to(gain)
+        affine.gain.data.copy_(gain.detach())
+        affine.offset.data.copy_(offset.detach())
+        return affine
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, ...] to the same shape."""
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        return x * self.gain.view(shape) + self.offset.view(shape)

@@ -1,0 +1,240 @@
+"""The converted network: a plain module with two readings of one graph."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.neurons import SpikingNeuron
+from spikeport.convert.normalise import place, place_tensor
+from spikeport.convert.roles import in_time
+from spikeport.convert.simulate import Observer, require_timesteps, simulate
+from spikeport.convert.tracer import attribute
+from spikeport.cuda.available import why_unavailable
+
+BACKENDS = ("auto", "torch", "cpu", "cuda")
+
+
+class SpikingNetwork(nn.Module):
+    """A traced network with neurons in the places of its activations.
+
+    Made by ``to_snn`` or ``load``. Submodules and parameters keep the source network's names; the
+    membrane potentials are no part of it and do not outlive a call.
+
+    Attributes:
+        graph: the program, a ``torch.fx.Graph`` over the submodules (roles: see ``roles.py``).
+        traced_shape: shape of the batch it was traced with.
+        info: how it was made (source, neuron, recipe, calibration), JSON-able; travels with save.
+    """
+
+    def __init__(
+        self, graph: fx.Graph, root: nn.Module, traced_shape: tuple[int, ...], info: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.traced_shape = tuple(traced_shape)
+        self.info = info
+        self._backend = "auto"
+        for node in graph.nodes:
+            value = node.meta.pop("value", None)
+            if isinstance(value, Tensor):
+                node.meta["shape"] = list(value.shape)
+            node.meta.pop("nn_module_stack", None)
+        self._adopt(root)
+        self.eval()
+
+    def _adopt(self, root: nn.Module) -> None:
+        """Take over what the graph refers to, parents before children."""
+        targets = {
+            (node.op, str(node.target))
+            for node in self.graph.nodes
+            if node.op in ("call_module", "get_attr")
+        }
+        for op, path in sorted(targets, key=lambda item: (item[1].count("."), item[1])):
+            value = attribute(root, path)
+            if op == "call_module":
+                bare = copy.copy(value)
+                bare._modules = {}
+                place(self, path, bare)
+        for op, path in sorted(targets):
+            if op == "get_attr" and not _present(self, path):
+                value = attribute(root, path)
+                place_tensor(self, path, value.detach())
+                if isinstance(value, nn.Parameter):
+                    parent, _, name = path.rpartition(".")
+                    holder = self.get_submodule(parent)
+                    del holder._buffers[name]
+                    holder.register_parameter(name, value)
+
+    @property
+    def neurons(self) -> dict[str, SpikingNeuron]:
+        """The neuron layers by name, in the order in which they fire."""
+        found = {}
+        for node in self.graph.nodes:
+            if node.meta["role"] == "neuron":
+                found[str(node.target)] = self.get_submodule(node.target)
+        return found
+
+    @property
+    def backend(self) -> str:
+        """``"auto"`` or ``"torch"``: what simulates the timesteps."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, name: str) -> None:
+        if name not in BACKENDS:
+            raise ConversionError(f"unknown backend {name!r}; expected one of {BACKENDS}")
+        if name == "cuda":
+            reason = why_unavailable() or "this version has no CUDA kernels yet"
+            raise ConversionError(f"backend 'cuda': {reason}; use 'torch', which also runs on GPUs")
+        if name == "cpu":
+            raise ConversionError(
+                "backend 'cpu': the native engine is not part of this version; use 'torch'"
+            )
+        self._backend = name
+
+    def forward(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
+        """The decoded output after ``timesteps`` timesteps: the mean of the output over them.
+
+        Args:
+            x: images or features, [B, C, ...], presented as a constant current.
+            timesteps: T >= 1.
+            chunk: timesteps simulated at once; chosen from the tensor sizes by default.
+
+        Returns:
+            What the source network returns: a tensor [B, ...] or a structure of them.
+
+        Raises:
+            ConversionError: timesteps < 1, an input of another shape, an uncalibrated neuron.
+        """
+        total = None
+        for outputs in self.chunks(x, timesteps, chunk):
+            part = pytree.tree_map(lambda v: v.sum(0), outputs)
+            total = part if total is None else pytree.tree_map(torch.add, total, part)
+        return pytree.tree_map(lambda v: v / timesteps, total)
+
+    def anytime(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
+        """The decoded output after each timestep, [T, B, ...], from one run; see ``forward``."""
+        parts = list(self.chunks(x, timesteps, chunk))
+
+        def decode(*pieces: Tensor) -> Tensor:
+            sums = torch.cat(pieces).cumsum(0)
+            times = torch.arange(1, timesteps + 1, device=sums.device, dtype=sums.dtype)
+            return sums / times.view([-1] + [1] * (sums.ndim - 1))
+
+        return pytree.tree_map(decode, *parts)
+
+    def chunks(
+        self, x: Tensor, timesteps: int, chunk: int | None = None, observe: Observer | None = None
+    ) -> Any:
+        """The outputs at every timestep, chunk by chunk; see ``simulate``."""
+        require_timesteps(timesteps)
+        if chunk is not None:
+            require_timesteps(chunk)
+        self.check_input(x)
+        uncalibrated = [
+            name for name, neuron in self.neurons.items() if not bool((neuron.threshold > 0).all())
+        ]
+        if uncalibrated:
+            raise ConversionError(
+                f"{len(uncalibrated)} neuron layer(s) have no positive threshold, the first is "
+                f"'{uncalibrated[0]}'; run a calibration pass such as PercentileThreshold()"
+            )
+        return simulate(self, x, timesteps, chunk, observe)
+
+    def analog(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Any:
+        """The source network's output: the same graph with every neuron as its activation.
+
+        Args:
+            x: [B, C, ...].
+            observe: called as ``observe(name, current)`` with each neuron's input, [B, ...].
+        """
+        self.check_input(x)
+        values: dict[fx.Node, Any] = {}
+        nodes = list(self.graph.nodes)
+        last_use = {source: node for node in nodes for source in node.all_input_nodes}
+        for node in nodes:
+            if node.op == "output":
+                return fx.node.map_arg(node.args[0], values.__getitem__)
+            if node.op == "placeholder":
+                values[node] = x
+                continue
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            if node.meta["role"] == "neuron":
+                if observe is not None:
+                    observe(str(node.target), args[0])
+                values[node] = self.get_submodule(node.target).analog(args[0])
+            else:
+                values[node] = self.call(node, args, kwargs)
+            self.check_guard(node, values[node])
+            for source in node.all_input_nodes:
+                if last_use[source] is node:
+                    del values[source]
+        raise AssertionError("a graph without an output")
+
+    def call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Evaluate one node that is no neuron."""
+        if node.op == "call_module":
+            return self.get_submodule(node.target)(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], node.target)(*args[1:], **kwargs)
+        if node.op == "get_attr":
+            return attribute(self, node.target)
+        return node.target(*args, **kwargs)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ConversionError unless ``x`` is a batch this graph can take."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ConversionError(
+                f"the input is {kind}; expected a float tensor "
+                f"[B, {', '.join(map(str, self.traced_shape[1:]))}]"
+            )
+        expected = self.traced_shape
+        same_channels = x.ndim == len(expected) and x.shape[1] == expected[1]
+        if not same_channels or 0 in x.shape:
+            raise ConversionError(
+                f"the input has shape {list(x.shape)}; expected [B, "
+                f"{', '.join(map(str, expected[1:]))}] as at conversion (a batch of any size)"
+            )
+
+    def check_guard(self, node: fx.Node, value: Any) -> None:
+        """Raise ConversionError where the source network's code took a decision that x changes."""
+        if "guard" in node.meta and not _same_decision(value, node.meta["guard"]):
+            raise ConversionError(
+                f"module '{node.meta['path'] or 'top'}' decides by the input's shape: "
+                f"'{node.name}' was {node.meta['guard']!r} at conversion and is {value!r} now. "
+                f"Convert the network again with inputs of this shape (it was converted for "
+                f"{list(self.traced_shape)})."
+            )
+
+    def analog_layers(self) -> list[str]:
+        """Weighted layers whose input changes in time but is not spikes: a MAC per timestep."""
+        return [
+            str(node.target)
+            for node in self.graph.nodes
+            if node.meta["role"] == "weighted"
+            and in_time(node.args[0])
+            and not node.args[0].meta["spikes"]
+        ]
+
+
+def _present(root: nn.Module, path: str) -> bool:
+    try:
+        attribute(root, path)
+    except AttributeError:
+        return False
+    return True
+
+
+def _same_decision(value: Any, recorded: Any) -> bool:
+    if isinstance(recorded, bool):
+        return bool(value) is recorded
+    if isinstance(recorded, float):
+        return math.isclose(value, recorded)
+    return bool(value == recorded)

@@ -1,0 +1,328 @@
+"""Bring a traced graph to a canonical form: fewer kinds of nodes, the same numbers.
+
+After it, convolutions and linear layers are modules, batch norms are folded into them (or are a
+``ChannelAffine``), nothing writes in place, and what does not depend on the input is a buffer.
+"""
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from spikeport.convert.affine import ChannelAffine
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.ops import (
+    IDENTITY,
+    IN_PLACE_OPERATORS,
+    bare_name,
+    function_name,
+    function_named,
+    writes_in_place,
+)
+from spikeport.convert.tracer import attribute, location
+
+CONVOLUTIONS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def normalise(graph: fx.Graph, root: nn.Module) -> None:
+    """Apply every rewrite of this file, in order, in place.
+
+    Raises:
+        ConversionError: a batch norm without running statistics.
+    """
+    for node in graph.nodes:
+        if node.op not in ("placeholder", "get_attr", "output"):
+            node.meta["op"] = bare_name(node, module_of(node, root))
+        if node.target == "view" and not isinstance(node.args[-1], torch.dtype):
+            node.target = "reshape"  # a value of another memory layout may take this one's place
+    _route_in_place(graph, root)
+    _drop_assertions(graph)
+    _fold_constants(graph, root)
+    _lift_functional_layers(graph, root)
+    _drop_identities(graph)
+    _fold_batch_norms(graph, root)
+    eliminate_dead(graph)
+    graph.lint()
+
+
+def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
+    """The module that a call_module node calls."""
+    return root.get_submodule(node.target) if node.op == "call_module" else None
+
+
+def eliminate_dead(graph: fx.Graph) -> None:
+    """Remove nodes nobody reads, but for the guards on the input's shape."""
+    graph.eliminate_dead_code(
+        lambda node: node.op in ("placeholder", "output") or "guard" in node.meta
+    )
+
+
+def place(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put ``module`` at a dotted ``path``; what was there keeps its children below it."""
+    *parents, name = path.split(".")
+    holder = root
+    for parent in parents:
+        if not isinstance(getattr(holder, parent, None), nn.Module):
+            holder.add_module(parent, nn.Module())
+        holder = getattr(holder, parent)
+    old = getattr(holder, name, None)
+    if isinstance(old, nn.Module):
+        for child, value in old.named_children():
+            if child not in dict(module.named_children()):
+                module.add_module(child, value)
+    holder.add_module(name, module)
+
+
+def _route_in_place(graph: fx.Graph, root: nn.Module) -> None:
+    """Whoever reads a value after it was overwritten reads the result of the overwriting op."""
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if not writes_in_place(node, module_of(node, root)) or not node.args:
+            continue
+        overwritten = node.args[0]
+        for user in list(overwritten.users):
+            if user is not node and order[user] > order[node]:
+                user.replace_input_with(overwritten, node)
+        _make_out_of_place(node, module_of(node, root))
+
+
+def _make_out_of_place(node: fx.Node, module: nn.Module | None) -> None:
+    if module is not None:
+        module.inplace = False
+    elif node.op == "call_method":
+        node.target = str(node.target).rstrip("_")
+    elif node.target in IN_PLACE_OPERATORS:
+        node.target = getattr(operator, IN_PLACE_OPERATORS[node.target])
+    else:
+        space, _, name = (function_name(node.target) or "torch.").rpartition(".")
+        node.target = function_named(f"{space}.{name.rstrip('_')}")
+        node.args = tuple(False if value is True else value for value in node.args)
+        node.kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
+
+
+def _drop_assertions(graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is torch._assert:
+            condition = node.args[0]
+            if isinstance(condition, fx.Node):
+                condition.meta["guard"] = True
+            graph.erase_node(node)
+
+
+def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
+    """Weight standardisation and the like: computed once, kept as a buffer."""
+    values: dict[fx.Node, Any] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            values[node] = attribute(root, node.target)
+        elif node.op in ("placeholder", "output") or any(
+            source not in values for source in node.all_input_nodes
+        ):
+            continue
+        else:
+            values[node] = _computed(node, root, values)
+    for node, value in values.items():
+        outside = [user for user in node.users if user not in values]
+        if node.op == "get_attr" or not outside:
+            continue
+        if isinstance(value, Tensor):
+            name = unique(root, f"{node.meta['path']}.{node.name}".lstrip("."))
+            place_tensor(root, name, value.detach())
+            with graph.inserting_after(node):
+                new = graph.get_attr(name)
+            new.meta = {"value": value, "path": node.meta["path"]}
+            for user in outside:
+                user.replace_input_with(node, new)
+        else:
+            for user in outside:
+                user.args, user.kwargs = fx.node.map_arg(
+                    (user.args, user.kwargs), lambda n, at=node, v=value: v if n is at else n
+                )
+    eliminate_dead(graph)
+
+
+def _computed(node: fx.Node, root: nn.Module, values: dict[fx.Node, Any]) -> Any:
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+    with torch.no_grad():
+        if node.op == "call_module":
+            return root.get_submodule(node.target)(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], node.target)(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)
+
+
+def place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
+    """Register a buffer at a dotted path, making the modules on the way."""
+    parent, _, name = path.rpartition(".")
+    holder = root
+    for part in parent.split(".") if parent else []:
+        if not isinstance(getattr(holder, part, None), nn.Module):
+            holder.add_module(part, nn.Module())
+        holder = getattr(holder, part)
+    holder.register_buffer(name, value)
+
+
+def unique(root: nn.Module, path: str) -> str:
+    """``path``, or ``path#1``, ``path#2``, … if something is there."""
+    count, candidate = 0, path
+    while _exists(root, candidate):
+        count += 1
+        candidate = f"{path}#{count}"
+    return candidate
+
+
+def _exists(root: nn.Module, path: str) -> bool:
+    try:
+        attribute(root, path)
+    except AttributeError:
+        return False
+    return True
+
+
+def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
+    """``F.conv2d(x, weight, …)`` with constant weights becomes an ``nn.Conv2d``."""
+    for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        op = node.meta["op"]
+        if op not in ("linear", "batch_norm") and op not in CONVOLUTIONS:
+            continue
+        build = _layer_of_call(op)
+        bound = _constant_arguments(node, root, build)
+        if bound is None:
+            continue
+        with torch.no_grad():
+            layer = build(**bound)
+        path = node.meta["path"]
+        owner = root.get_submodule(path) if path else root
+        own = isinstance(owner, (nn.Linear, nn.modules.conv._ConvNd, *BATCH_NORMS))
+        path = (
+            path if own and not _called(graph, path) else unique(root, f"{path}.{op}".lstrip("."))
+        )
+        place(root, path, layer.train(False))
+        with graph.inserting_before(node):
+            source = node.args[0] if node.args else node.kwargs["input"]
+            new = graph.call_module(path, (source,))
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+    eliminate_dead(graph)
+
+
+def _called(graph: fx.Graph, path: str) -> bool:
+    return any(node.op == "call_module" and node.target == path for node in graph.nodes)
+
+
+def _constant_arguments(node: fx.Node, root: nn.Module, build: Any) -> dict[str, Any] | None:
+    """The call's arguments by name, without the input; None if one depends on the input."""
+    names = build.__code__.co_varnames[: build.__code__.co_argcount]
+    found = dict(zip(names, node.args[1:], strict=False)) | {
+        key: value for key, value in node.kwargs.items() if key != "input"
+    }
+    for key, value in found.items():
+        if isinstance(value, fx.Node):
+            if value.op != "get_attr":
+                return None
+            found[key] = attribute(root, value.target)
+    return found
+
+
+def _layer_of_call(op: str) -> Any:
+    def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+        return _with_weights(layer, weight, bias)
+
+    def convolution(
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        layer = CONVOLUTIONS[op](
+            weight.shape[1] * groups,
+            weight.shape[0],
+            tuple(weight.shape[2:]),
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias is not None,
+        )
+        return _with_weights(layer, weight, bias)
+
+    def batch_norm(
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> nn.Module:
+        if training or running_mean is None:
+            return nn.BatchNorm1d(1, track_running_stats=False)
+        layer = nn.BatchNorm1d(len(running_mean), eps, affine=weight is not None)
+        layer.running_mean, layer.running_var = running_mean, running_var
+        return _with_weights(layer, weight, bias)
+
+    return {"linear": linear, "batch_norm": batch_norm}.get(op, convolution)
+
+
+def _with_weights(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.Module:
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            kept = value if isinstance(value, nn.Parameter) else nn.Parameter(value.detach())
+            setattr(layer, name, kept)
+    return layer
+
+
+def _drop_identities(graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.meta.get("op") in IDENTITY and node.args and isinstance(node.args[0], fx.Node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
+    """Into the layer before, where that feeds nothing else; otherwise to a ChannelAffine."""
+    calls: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls[node.target] = calls.get(node.target, 0) + 1
+    for node in list(graph.nodes):
+        norm = module_of(node, root)
+        if not isinstance(norm, BATCH_NORMS):
+            continue
+        if norm.running_mean is None:
+            raise ConversionError(
+                f"{location(node)}: a batch norm without running statistics mixes the images of a "
+                "batch. Train it with track_running_stats=True, or replace it by a fixed norm."
+            )
+        source = node.args[0]
+        layer = module_of(source, root)
+        fused = None
+        if calls.get(source.target) == 1 and len(source.users) == 1:
+            flat = source.meta["value"].ndim == 2 or not isinstance(layer, nn.Linear)
+            fused = _fused(layer, norm) if flat else None
+        if fused is None:
+            place(root, node.target, ChannelAffine.of_batch_norm(norm))
+            node.meta["op"] = "channel_affine"
+        else:
+            place(root, source.target, fused)
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+
+
+def _fused(layer: nn.Module | None, norm: nn.Module) -> nn.Module | None:
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, norm)
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return fuse_conv_bn_eval(layer, norm)
+    if isinstance(layer, nn.modules.conv._ConvTransposeNd) and layer.groups == 1:
+        return fuse_conv_bn_eval(layer, norm, transpose=True)
+    return None

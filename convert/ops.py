@@ -1,0 +1,361 @@
+"""What each operation does to a sequence in time: the table that decides how it is simulated.
+
+Operations are known by one bare name however they are written: ``F.relu``, ``torch.relu_`` and
+``Tensor.relu`` are all ``relu``; ``nn.MaxPool2d`` is ``max_pool2d``. Supporting another operation
+is one more name in a table.
+"""
+
+import builtins
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from spikeport.convert.same_padding import AvgPool2dSame, Conv2dSame, MaxPool2dSame
+
+NAMESPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "builtins": builtins}
+
+# carry the synapses: linear in their input, with weights
+WEIGHTED = {
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "linear",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+}
+# return their input, when the network is in eval mode
+IDENTITY = {
+    "identity",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_dropout",
+    "alpha_dropout",
+    "feature_alpha_dropout",
+    "contiguous",
+    "clone",
+    "detach",
+}
+# commute with the mean over time, so they may act on every timestep by itself
+LINEAR = IDENTITY | {
+    "add",
+    "sub",
+    "rsub",
+    "neg",
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "flatten",
+    "reshape",
+    "view",
+    "reshape_as",
+    "view_as",
+    "unflatten",
+    "permute",
+    "transpose",
+    "t",
+    "swapaxes",
+    "movedim",
+    "squeeze",
+    "unsqueeze",
+    "expand",
+    "expand_as",
+    "repeat",
+    "tile",
+    "narrow",
+    "select",
+    "getitem",
+    "chunk",
+    "split",
+    "split_with_sizes",
+    "tensor_split",
+    "unbind",
+    "roll",
+    "flip",
+    "pad",
+    "mean",
+    "sum",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "interpolate",
+    "upsample",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "channel_shuffle",
+    "unfold",
+    "fold",
+    "to",
+    "float",
+    "half",
+    "double",
+    "type",
+    "type_as",
+    "channel_affine",
+}
+# linear in each factor: a difference op only where two factors change in time
+PRODUCT = {"mul", "matmul", "bmm", "div", "truediv", "true_divide", "divide", "multiply", "einsum"}
+# F(mean) is not mean(F): evaluated on the running mean (see simulate.py)
+DIFFERENCE = {
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "amax",
+    "amin",
+    "maximum",
+    "minimum",
+    "relu",
+    "relu6",
+    "hardtanh",
+    "clamp",
+    "clip",
+    "clamp_min",
+    "clamp_max",
+    "leaky_relu",
+    "prelu",
+    "sigmoid",
+    "hardsigmoid",
+    "silu",
+    "hardswish",
+    "gelu",
+    "elu",
+    "celu",
+    "selu",
+    "mish",
+    "softplus",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+    "hardshrink",
+    "softshrink",
+    "logsigmoid",
+    "log_softmax",
+    "softmax",
+    "softmin",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "pow",
+    "square",
+    "abs",
+    "reciprocal",
+    "sin",
+    "cos",
+    "erf",
+    "layer_norm",
+    "group_norm",
+    "local_response_norm",
+    "normalize",
+    "norm",
+    "vector_norm",
+    "var",
+    "std",
+    "logsumexp",
+    "prod",
+    "glu",
+    "scaled_dot_product_attention",
+    "addcmul",
+    "lerp",
+}
+# F(c·x) = c·F(x) for c > 0: spikes in, spikes out, no division by t (LI-pooling: Li & Zeng 2022,
+# "Efficient and Accurate Conversion of Spiking Neural Network with Burst Spikes")
+HOMOGENEOUS = {
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "amax",
+    "maximum",
+}
+
+_POOL = ("kernel_size", "stride", "padding", "ceil_mode")
+_CONV = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "bias",
+    "padding_mode",
+)
+_TRANSPOSED = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "output_padding",
+    "groups",
+    "bias",
+    "dilation",
+    "padding_mode",
+)
+# layer class -> (bare name, constructor arguments, which are also attributes)
+MODULES: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
+    nn.Conv1d: ("conv1d", _CONV),
+    nn.Conv2d: ("conv2d", _CONV),
+    nn.Conv3d: ("conv3d", _CONV),
+    Conv2dSame: ("conv2d", _CONV),
+    nn.ConvTranspose1d: ("conv_transpose1d", _TRANSPOSED),
+    nn.ConvTranspose2d: ("conv_transpose2d", _TRANSPOSED),
+    nn.ConvTranspose3d: ("conv_transpose3d", _TRANSPOSED),
+    nn.Linear: ("linear", ("in_features", "out_features", "bias")),
+    nn.Identity: ("identity", ()),
+    nn.Dropout: ("dropout", ("p",)),
+    nn.Dropout1d: ("dropout1d", ("p",)),
+    nn.Dropout2d: ("dropout2d", ("p",)),
+    nn.Dropout3d: ("dropout3d", ("p",)),
+    nn.AlphaDropout: ("alpha_dropout", ("p",)),
+    nn.Flatten: ("flatten", ("start_dim", "end_dim")),
+    nn.Unflatten: ("unflatten", ("dim", "unflattened_size")),
+    nn.AvgPool1d: ("avg_pool1d", (*_POOL, "count_include_pad")),
+    nn.AvgPool2d: ("avg_pool2d", (*_POOL, "count_include_pad", "divisor_override")),
+    nn.AvgPool3d: ("avg_pool3d", (*_POOL, "count_include_pad", "divisor_override")),
+    AvgPool2dSame: ("avg_pool2d", (*_POOL, "count_include_pad", "divisor_override")),
+    nn.AdaptiveAvgPool1d: ("adaptive_avg_pool1d", ("output_size",)),
+    nn.AdaptiveAvgPool2d: ("adaptive_avg_pool2d", ("output_size",)),
+    nn.AdaptiveAvgPool3d: ("adaptive_avg_pool3d", ("output_size",)),
+    nn.MaxPool1d: ("max_pool1d", (*_POOL, "dilation", "return_indices")),
+    nn.MaxPool2d: ("max_pool2d", (*_POOL, "dilation", "return_indices")),
+    nn.MaxPool3d: ("max_pool3d", (*_POOL, "dilation", "return_indices")),
+    MaxPool2dSame: ("max_pool2d", (*_POOL, "dilation", "return_indices")),
+    nn.AdaptiveMaxPool1d: ("adaptive_max_pool1d", ("output_size", "return_indices")),
+    nn.AdaptiveMaxPool2d: ("adaptive_max_pool2d", ("output_size", "return_indices")),
+    nn.AdaptiveMaxPool3d: ("adaptive_max_pool3d", ("output_size", "return_indices")),
+    nn.Upsample: ("upsample", ("size", "scale_factor", "mode", "align_corners")),
+    nn.PixelShuffle: ("pixel_shuffle", ("upscale_factor",)),
+    nn.PixelUnshuffle: ("pixel_unshuffle", ("downscale_factor",)),
+    nn.ChannelShuffle: ("channel_shuffle", ("groups",)),
+    nn.ZeroPad2d: ("pad", ("padding",)),
+    nn.ConstantPad2d: ("pad", ("padding", "value")),
+    nn.ReflectionPad2d: ("pad", ("padding",)),
+    nn.ReplicationPad2d: ("pad", ("padding",)),
+    nn.ReLU: ("relu", ()),
+    nn.ReLU6: ("relu6", ()),
+    nn.Hardtanh: ("hardtanh", ("min_val", "max_val")),
+    nn.LeakyReLU: ("leaky_relu", ("negative_slope",)),
+    nn.PReLU: ("prelu", ("num_parameters",)),
+    nn.Sigmoid: ("sigmoid", ()),
+    nn.Hardsigmoid: ("hardsigmoid", ()),
+    nn.SiLU: ("silu", ()),
+    nn.Hardswish: ("hardswish", ()),
+    nn.GELU: ("gelu", ("approximate",)),
+    nn.ELU: ("elu", ("alpha",)),
+    nn.CELU: ("celu", ("alpha",)),
+    nn.SELU: ("selu", ()),
+    nn.Mish: ("mish", ()),
+    nn.Softplus: ("softplus", ("beta", "threshold")),
+    nn.Softsign: ("softsign", ()),
+    nn.Tanh: ("tanh", ()),
+    nn.Softmax: ("softmax", ("dim",)),
+    nn.LogSoftmax: ("log_softmax", ("dim",)),
+    nn.LayerNorm: ("layer_norm", ("normalized_shape", "eps", "elementwise_affine", "bias")),
+    nn.GroupNorm: ("group_norm", ("num_groups", "num_channels", "eps", "affine")),
+    nn.LocalResponseNorm: ("local_response_norm", ("size", "alpha", "beta", "k")),
+    nn.BatchNorm1d: ("batch_norm", ()),
+    nn.BatchNorm2d: ("batch_norm", ()),
+    nn.BatchNorm3d: ("batch_norm", ()),
+}
+
+
+def function_name(function: Callable[..., Any]) -> str | None:
+    """``"F.relu"`` for ``torch.nn.functional.relu``; None for a function outside NAMESPACES."""
+    return _FUNCTION_NAMES.get(function)
+
+
+def function_named(name: str) -> Callable[..., Any]:
+    """The inverse of ``function_name``; raises KeyError for anything else."""
+    return _FUNCTIONS[name]
+
+
+def bare_name(node: fx.Node, module: nn.Module | None = None) -> str:
+    """The operation of a node, e.g. ``add`` for ``x + y``, ``x.add_(y)`` and ``torch.add(x, y)``.
+
+    Args:
+        node: a call_module, call_function or call_method node.
+        module: the module that a call_module node calls.
+    """
+    if node.op == "call_module":
+        for cls in type(module).__mro__:
+            if cls in MODULES:
+                return MODULES[cls][0]
+        return getattr(type(module), "op_name", type(module).__name__)
+    if node.op == "call_method":
+        name = str(node.target)
+    else:
+        name = (function_name(node.target) or _qualified(node.target)).rpartition(".")[2]
+    if node.op == "call_function" and node.target in IN_PLACE_OPERATORS:
+        return IN_PLACE_OPERATORS[node.target]
+    return name.strip("_")
+
+
+def writes_in_place(node: fx.Node, module: nn.Module | None = None) -> bool:
+    """Whether the operation overwrites its first argument."""
+    if node.op == "call_module":
+        return bool(getattr(module, "inplace", False))
+    if node.op == "call_method":
+        return str(node.target).endswith("_") and not str(node.target).endswith("__")
+    if node.op != "call_function":
+        return False
+    if node.target in IN_PLACE_OPERATORS or node.kwargs.get("inplace") is True:
+        return True
+    if (function_name(node.target) or "").endswith("_"):
+        return True
+    positions = {
+        F.relu: 1,
+        F.relu6: 1,
+        F.hardtanh: 3,
+        F.dropout: 3,
+        F.leaky_relu: 2,
+        F.elu: 2,
+        F.silu: 1,
+        F.hardswish: 1,
+        F.hardsigmoid: 1,
+    }
+    place = positions.get(node.target)
+    return place is not None and len(node.args) > place and node.args[place] is True
+
+
+def _qualified(target: Any) -> str:
+    return f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}"
+
+
+def _named_functions() -> dict[str, Callable[..., Any]]:
+    found = {}
+    for space, module in NAMESPACES.items():
+        if space == "builtins":
+            found["builtins.getattr"] = getattr
+            continue
+        for name, value in vars(module).items():
+            if callable(value) and not isinstance(value, type) and not name.startswith("__"):
+                found[f"{space}.{name}"] = value
+    return found
+
+
+_FUNCTIONS = _named_functions()
+_FUNCTION_NAMES: dict[Any, str] = {}
+for _name, _function in _FUNCTIONS.items():
+    _FUNCTION_NAMES.setdefault(_function, _name)
+IN_PLACE_OPERATORS = {
+    getattr(operator, f"i{name}"): name
+    for name in ("add", "sub", "mul", "truediv", "matmul", "pow")
+}

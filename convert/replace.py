@@ -1,0 +1,185 @@
+"""Put a neuron in the place of every activation, and before every layer that needs spikes."""
+
+import math
+from collections.abc import Callable
+from numbers import Number
+
+from torch import fx, nn
+
+from spikeport.convert.neurons import Neuron, SpikingNeuron
+from spikeport.convert.normalise import eliminate_dead, module_of, place, unique
+from spikeport.convert.ops import WEIGHTED
+from spikeport.convert.roles import assign_roles, in_time
+
+RESHAPING = {
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "flatten",
+    "reshape",
+    "view",
+    "unflatten",
+    "permute",
+    "transpose",
+    "t",
+    "squeeze",
+    "unsqueeze",
+    "getitem",
+    "chunk",
+    "split",
+    "split_with_sizes",
+    "unbind",
+    "select",
+    "narrow",
+    "roll",
+    "channel_shuffle",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "pad",
+    "expand",
+    "repeat",
+}
+
+
+def replace_activations(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:
+    """Every ``clamp(x, low, high)`` with low <= 0 <= high, however written, becomes a neuron.
+
+    Neurons are named after the source model's modules (``layer1.0.act2``); the second call of one
+    module is ``layer1.0.relu#1``, a functional call in a module's forward ``layer1.0.relu``.
+    """
+    found = []
+    for node in graph.nodes:
+        span = _activation_range(node, module_of(node, root))
+        if span is not None and _upstream(node, lambda n: n.op == "placeholder"):
+            found.append((node, span))
+    calls: dict[str, int] = {}
+    for node, (low, high) in found:
+        if node.op == "call_module":
+            count = calls[node.target] = calls.get(node.target, -1) + 1
+            name = node.target + (f"#{count}" if count else "")
+        else:
+            name = unique(root, f"{node.meta['path']}.{node.meta['op']}".lstrip("."))
+        new = insert_neuron(
+            graph,
+            root,
+            node.args[0] if node.args else node.kwargs["input"],
+            node,
+            name,
+            spec,
+            low,
+            high,
+        )
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+    eliminate_dead(graph)
+
+
+def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:
+    """Signed neurons where a weighted layer would read an analog value.
+
+    That is a linear bottleneck, or what comes out of a difference op. The layers that read the
+    network's input itself stay: their current is constant and computed once.
+    """
+    for node in list(graph.nodes):
+        if node.op != "call_module" or node.meta["op"] not in WEIGHTED:
+            continue
+        producers = _analog_producers(node.args[0])
+        for producer in producers:
+            if producer.op == "call_module":
+                name = unique(root, f"{producer.target}#out")
+            else:
+                path = f"{producer.meta['path']}.{producer.meta['op']}".lstrip(".")
+                name = unique(root, path)
+            new = insert_neuron(graph, root, producer, producer, name, spec, -math.inf, math.inf)
+            producer.replace_all_uses_with(
+                new, delete_user_cb=lambda user, at=new: user is not at and user.op != "output"
+            )
+        if producers:
+            assign_roles(graph, root)
+
+
+def insert_neuron(
+    graph: fx.Graph,
+    root: nn.Module,
+    source: fx.Node,
+    after: fx.Node,
+    name: str,
+    spec: Neuron,
+    low: float,
+    high: float,
+) -> fx.Node:
+    """A neuron called ``name`` reading ``source``, placed after the node ``after``."""
+    value = after.meta["value"]
+    dim = 1 if value.ndim == 2 else _channel_dim(source)
+    neuron = SpikingNeuron(spec, value.shape[dim], low, high, dim)
+    place(root, name, neuron.to(value.device, value.dtype))
+    with graph.inserting_after(after):
+        new = graph.call_module(name, (source,))
+    new.meta = {"value": value, "path": after.meta["path"], "op": "neuron"}
+    return new
+
+
+def _upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
+    """Whether a wanted node is among this node and all that it is computed from."""
+    todo, seen = [node], {node}
+    while todo:
+        current = todo.pop()
+        if wanted(current):
+            return True
+        fresh = [source for source in current.all_input_nodes if source not in seen]
+        seen.update(fresh)
+        todo += fresh
+    return False
+
+
+def _analog_producers(node: fx.Node) -> list[fx.Node]:
+    analog = in_time(node) and not node.meta["spikes"]
+    behind_weights = node.meta["role"] == "static" and _upstream(
+        node, lambda source: source.meta.get("op") in WEIGHTED
+    )
+    if not analog and not behind_weights:
+        return []
+    if node.meta["op"] in RESHAPING:
+        return [
+            producer for source in node.all_input_nodes for producer in _analog_producers(source)
+        ]
+    return [node]
+
+
+def _activation_range(node: fx.Node, module: nn.Module | None) -> tuple[float, float] | None:
+    """(low, high) if the node is a clamp whose range contains 0, otherwise None."""
+    op = node.meta.get("op")
+    if op in ("relu", "relu6"):
+        return 0.0, 6.0 if op == "relu6" else math.inf
+    if op not in ("hardtanh", "clamp", "clip", "clamp_min", "clamp_max"):
+        return None
+    if isinstance(module, nn.Hardtanh):
+        low, high = module.min_val, module.max_val
+    else:
+        bounds = dict(zip(_bound_names(op), node.args[1:], strict=False)) | node.kwargs
+        standard = 1.0 if op == "hardtanh" else None
+        low = bounds.get("min", bounds.get("min_val", -standard if standard else None))
+        high = bounds.get("max", bounds.get("max_val", standard))
+    low = -math.inf if low is None else low
+    high = math.inf if high is None else high
+    if not isinstance(low, Number) or not isinstance(high, Number) or not low <= 0 <= high:
+        return None
+    return float(low), float(high)
+
+
+def _bound_names(op: str) -> tuple[str, ...]:
+    return {"clamp_min": ("min",), "clamp_max": ("max",)}.get(op, ("min", "max"))
+
+
+def _channel_dim(node: fx.Node) -> int:
+    """1, or -1 where the values come from a linear layer on [B, ..., C]."""
+    while isinstance(node, fx.Node) and node.op not in ("placeholder", "get_attr"):
+        op = node.meta.get("op")
+        if op in WEIGHTED or op in ("channel_affine", "layer_norm"):
+            return -1 if op in ("linear", "layer_norm") else 1
+        sources = [arg for arg in node.all_input_nodes if hasattr(arg.meta["value"], "ndim")]
+        if not sources:
+            return 1
+        node = sources[0]
+    return 1

@@ -1,0 +1,99 @@
+"""What each node is in time, and whether its value consists of spikes.
+
+Roles, kept in ``node.meta["role"]``:
+
+========== ==========================================================================
+input      the network's input, the same at every timestep
+constant   a parameter or buffer
+shape      sizes and what is made of them: known without data
+static     depends on the input only: computed once, not T times
+neuron     takes a current, emits spikes
+weighted   convolution or linear layer on something that changes in time
+linear     commutes with the mean over time: acts on each timestep
+difference does not: acts on the running mean, emits the difference
+output     what the network returns
+========== ==========================================================================
+"""
+
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from spikeport.convert.neurons import SpikingNeuron
+from spikeport.convert.normalise import module_of
+from spikeport.convert.ops import DIFFERENCE, HOMOGENEOUS, LINEAR, PRODUCT, WEIGHTED
+from spikeport.convert.tracer import location
+
+IN_TIME = ("neuron", "weighted", "linear", "difference")
+
+
+def assign_roles(graph: fx.Graph, root: nn.Module) -> list[str]:
+    """Set ``meta["role"]`` and ``meta["spikes"]`` on every node.
+
+    Returns:
+        One line for each node that has no spiking form, with its module path; empty if all do.
+    """
+    unsupported = []
+    for node in graph.nodes:
+        node.meta["role"] = _role(node, root)
+        node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node)
+        if node.meta["role"] == "unsupported":
+            unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}')")
+    return unsupported
+
+
+def in_time(node: Any) -> bool:
+    """Whether an argument is a tensor that changes from timestep to timestep."""
+    return isinstance(node, fx.Node) and node.meta["role"] in (*IN_TIME, "unsupported")
+
+
+def _role(node: fx.Node, root: nn.Module) -> str:
+    if node.op in ("placeholder", "output", "get_attr"):
+        return {"placeholder": "input", "output": "output", "get_attr": "constant"}[node.op]
+    if isinstance(module_of(node, root), SpikingNeuron):
+        return "neuron"
+    sources = node.all_input_nodes
+    if not _has_tensor(node.meta["value"]):
+        return "shape"
+    if not any(source.meta["role"] in ("input", "static") or in_time(source) for source in sources):
+        return "shape"
+    if not any(in_time(source) for source in sources):
+        return "static"
+    return _role_in_time(node)
+
+
+def _role_in_time(node: fx.Node) -> str:
+    op = node.meta["op"]
+    if op in WEIGHTED:
+        on_modules = node.op == "call_module"
+        return "weighted" if on_modules else "unsupported"
+    if op in PRODUCT:
+        changing = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if in_time(arg)]
+        by_changing = "div" in op and in_time(node.args[1])
+        return "linear" if len(changing) == 1 and not by_changing else "difference"
+    if op in LINEAR or op == "getattr":
+        return "linear"
+    if op in DIFFERENCE and isinstance(node.meta["value"], Tensor):
+        return "difference"
+    return "unsupported"
+
+
+def _has_tensor(value: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value))
+
+
+def _carries_spikes(node: fx.Node) -> bool:
+    role, op = node.meta["role"], node.meta["op"]
+    if role == "neuron":
+        return True
+    sources = [
+        arg
+        for arg in pytree.tree_leaves((node.args, node.kwargs))
+        if isinstance(arg, fx.Node) and arg.meta["role"] not in ("shape", "constant")
+    ]
+    of_spikes = all(source.meta["spikes"] for source in sources)
+    if role == "difference":
+        return of_spikes and op in HOMOGENEOUS
+    adds_constant = op in ("add", "sub", "rsub") and len(sources) < 2
+    return role == "linear" and of_spikes and op != "channel_affine" and not adds_constant
