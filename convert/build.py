@@ -1,7 +1,11 @@
 """From a source network to a spiking network without thresholds yet."""
 
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
@@ -9,15 +13,19 @@ from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.neurons import Neuron
 from spikeport.convert.normalise import normalise
 from spikeport.convert.replace import make_inputs_spike, replace_activations
-from spikeport.convert.roles import assign_roles
-from spikeport.convert.tracer import trace
+from spikeport.convert.roles import assign_roles, in_time
+from spikeport.convert.tracer import location, trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
 
 
 @torch.no_grad()
 def build(
-    model: nn.Module, example: Tensor, spec: Neuron, analog_bottlenecks: bool = False
+    model: nn.Module,
+    example: Tensor,
+    spec: Neuron,
+    analog_bottlenecks: bool = False,
+    simplify: Callable[[nn.Module], None] | None = None,
 ) -> SpikingNetwork:
     """Trace ``model``, put neurons in the places of its activations, and check the result.
 
@@ -26,18 +34,21 @@ def build(
         example: one batch, [B, C, ...].
         spec: the neuron.
         analog_bottlenecks: leave linear bottlenecks analog instead of giving them signed neurons.
+        simplify: see ``trace``.
 
     Raises:
         ConversionError: the model is in training mode; an operation has no spiking form (all of
             them are listed); the graph does not compute what the model computes.
     """
-    if model.training:
-        raise ConversionError(
-            f"'{type(model).__name__}' is in training mode, where batch norm "
-            "and dropout are random; call model.eval() first"
-        )
-    example = example[:3] if len(example) >= 3 else torch.cat([example] * 3)[:3]
-    graph, root = trace(model, example[:2])
+    for name, module in model.named_modules():
+        if module.training:
+            raise ConversionError(
+                f"module '{name or 'top'}' ({type(module).__name__}) is in training mode, where "
+                "batch norm and dropout are random; call model.eval() first"
+            )
+    # three images that differ, or a mix of them could not be seen
+    example = torch.cat([example[:3], 0.75 * example[:1], 0.5 * example[:1]])[:3]
+    graph, root = trace(model, example[:2], simplify)
     normalise(graph, root)
     replace_activations(graph, root, spec)
     unsupported = assign_roles(graph, root)
@@ -65,33 +76,69 @@ def build(
 def _check_equal(model: nn.Module, network: SpikingNetwork, example: Tensor) -> None:
     """The analog reading is the source network, for any batch size, image by image."""
     for batch in (example[:2], example):
-        _compare(model(batch), network.analog(batch), "the model")
-    single = [network.analog(image[None]) for image in example]
-    together = pytree.tree_map(lambda *parts: torch.cat(parts), *single)
-    _compare(
-        network.analog(example),
-        together,
-        "its own outputs image by image (does an operation mix the images of a batch?)",
-    )
-
-
-def _compare(expected: object, found: object, what: str) -> None:
-    pairs = zip(pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True)
-    for index, (a, b) in enumerate(pairs):
-        if not isinstance(a, Tensor):
-            continue
-        if not bool(torch.isfinite(a).all()):
-            raise ConversionError(
-                f"the model's own output {index} is not finite on the first "
-                "batch; check its weights and the input's normalisation"
-            )
-        error = (
-            float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))
-            if a.shape == b.shape
-            else float("inf")
-        )
+        found = network.analog(batch)
+        for index, (a, b) in enumerate(_pairs(model(batch), found)):
+            if not bool(torch.isfinite(a).all()):
+                raise ConversionError(
+                    f"the model's own output {index} is not finite on the first batch; check its "
+                    "weights and the input's normalisation"
+                )
+            error = _difference(a, b)
+            if not error <= TOLERANCE:
+                raise ConversionError(
+                    f"the traced graph differs from the model: output {index} by {error:.1e} of "
+                    "its magnitude. A forward hook or an in-place write to a view is the usual "
+                    "cause; write it out of place."
+                )
+    together = _image_by_image(network, example)
+    alone = [_image_by_image(network, image[None]) for image in example]
+    for key, sums in together.items():
+        error = _difference(sums, torch.cat([image[key] for image in alone]))
         if not error <= TOLERANCE:
             raise ConversionError(
-                f"the traced graph differs from {what}: output {index} by {error:.1e} of its "
-                "magnitude. An in-place write to a view is the usual cause; write it out of place."
+                f"{key[0]} depends on the other images of the batch, or does not have the batch as "
+                "its first dimension (as in sequence-first attention). Time is folded into the "
+                "batch, so images have to stay apart: keep [B, ...], or convert a submodule."
             )
+
+
+def _image_by_image(network: SpikingNetwork, batch: Tensor) -> dict[tuple[str, int], Tensor]:
+    """For every value that has to be [B, ...], a number that tells its images apart, [B]."""
+    found: dict[tuple[str, int], Tensor] = {}
+
+    def keep(where: str, value: Any) -> None:
+        for leaf in pytree.tree_leaves(value):
+            if isinstance(leaf, Tensor):
+                apart = leaf.ndim > 0 and len(leaf) % len(batch) == 0
+                rows = leaf.reshape(len(batch), -1) if apart else torch.zeros(1, 1) + math.nan
+                found[where, len(found)] = rows.double().abs().mean(1)
+
+    def visit(node: fx.Node, args: Any, value: Any) -> None:
+        where = f"node '{node.name}' in {location(node)}"
+        if node.meta["role"] == "neuron":
+            keep(where, args[0])
+        elif node.meta["role"] == "difference":
+            pairs = zip(node.args, args, strict=True)
+            keep(where, [value, *(tensor for source, tensor in pairs if in_time(source))])
+        elif node.meta["role"] == "static" and any(map(in_time, node.users)):
+            keep(where, value)
+
+    keep("the output", network.evaluate(batch, visit))
+    return found
+
+
+def _pairs(expected: object, found: object) -> Iterator[tuple[Tensor, Tensor]]:
+    for a, b in zip(pytree.tree_leaves(expected), pytree.tree_leaves(found), strict=True):
+        if not isinstance(b, Tensor) and b is not None:
+            raise ConversionError(
+                f"the model returns a {type(b).__name__}; only tensors (and None) can be decoded"
+            )
+        if isinstance(b, Tensor):
+            yield a, b
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """Largest difference relative to the largest magnitude; inf for another shape."""
+    if a.shape != b.shape:
+        return math.inf
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))

@@ -56,6 +56,7 @@ class SpikingNetwork(nn.Module):
             if node.op in ("call_module", "get_attr")
         }
         for op, path in sorted(targets, key=lambda item: (item[1].count("."), item[1])):
+            self._require_free_name(path)
             value = attribute(root, path)
             if op == "call_module":
                 bare = copy.copy(value)
@@ -70,6 +71,15 @@ class SpikingNetwork(nn.Module):
                     holder = self.get_submodule(parent)
                     del holder._buffers[name]
                     holder.register_parameter(name, value)
+
+    def _require_free_name(self, path: str) -> None:
+        name = path.partition(".")[0]
+        taken = {*vars(type(self)), *vars(nn.Module), *vars(self)}
+        if name in taken and name not in self._modules:
+            raise ConversionError(
+                f"the model's attribute '{name}' has the name of an attribute of SpikingNetwork; "
+                "rename it, or convert the model inside an nn.Sequential(model)"
+            )
 
     @property
     def neurons(self) -> dict[str, SpikingNeuron]:
@@ -114,9 +124,9 @@ class SpikingNetwork(nn.Module):
         """
         total = None
         for outputs in self.chunks(x, timesteps, chunk):
-            part = pytree.tree_map(lambda v: v.sum(0), outputs)
-            total = part if total is None else pytree.tree_map(torch.add, total, part)
-        return pytree.tree_map(lambda v: v / timesteps, total)
+            part = pytree.tree_map_only(Tensor, lambda v: v.sum(0), outputs)
+            total = part if total is None else _map_tensors(torch.add, total, part)
+        return pytree.tree_map_only(Tensor, lambda v: v / timesteps, total)
 
     def anytime(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
         """The decoded output after each timestep, [T, B, ...], from one run; see ``forward``."""
@@ -127,7 +137,7 @@ class SpikingNetwork(nn.Module):
             times = torch.arange(1, timesteps + 1, device=sums.device, dtype=sums.dtype)
             return sums / times.view([-1] + [1] * (sums.ndim - 1))
 
-        return pytree.tree_map(decode, *parts)
+        return _map_tensors(decode, *parts)
 
     def chunks(
         self, x: Tensor, timesteps: int, chunk: int | None = None, observe: Observer | None = None
@@ -138,12 +148,15 @@ class SpikingNetwork(nn.Module):
             require_timesteps(chunk)
         self.check_input(x)
         uncalibrated = [
-            name for name, neuron in self.neurons.items() if not bool((neuron.threshold > 0).all())
+            name
+            for name, neuron in self.neurons.items()
+            if not bool(((neuron.threshold > 0) & (neuron.threshold + neuron.v0).isfinite()).all())
         ]
         if uncalibrated:
             raise ConversionError(
-                f"{len(uncalibrated)} neuron layer(s) have no positive threshold, the first is "
-                f"'{uncalibrated[0]}'; run a calibration pass such as PercentileThreshold()"
+                f"{len(uncalibrated)} neuron layer(s) have no positive, finite threshold (or no "
+                f"finite v0), the first is '{uncalibrated[0]}'; run a calibration pass such as "
+                "PercentileThreshold()"
             )
         return simulate(self, x, timesteps, chunk, observe)
 
@@ -154,6 +167,15 @@ class SpikingNetwork(nn.Module):
             x: [B, C, ...].
             observe: called as ``observe(name, current)`` with each neuron's input, [B, ...].
         """
+
+        def show(node: fx.Node, args: Any, value: Any) -> None:
+            if observe is not None and node.meta["role"] == "neuron":
+                observe(str(node.target), args[0])
+
+        return self.evaluate(x, show)
+
+    def evaluate(self, x: Tensor, visit: Callable[[fx.Node, Any, Any], None]) -> Any:
+        """``analog``, with ``visit(node, args, value)`` after each node that calls something."""
         self.check_input(x)
         values: dict[fx.Node, Any] = {}
         nodes = list(self.graph.nodes)
@@ -166,12 +188,11 @@ class SpikingNetwork(nn.Module):
                 continue
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
             if node.meta["role"] == "neuron":
-                if observe is not None:
-                    observe(str(node.target), args[0])
                 values[node] = self.get_submodule(node.target).analog(args[0])
             else:
                 values[node] = self.call(node, args, kwargs)
             self.check_guard(node, values[node])
+            visit(node, args, values[node])
             for source in node.all_input_nodes:
                 if last_use[source] is node:
                     del values[source]
@@ -202,6 +223,8 @@ class SpikingNetwork(nn.Module):
                 f"the input has shape {list(x.shape)}; expected [B, "
                 f"{', '.join(map(str, expected[1:]))}] as at conversion (a batch of any size)"
             )
+        if not bool(torch.isfinite(x).all()):
+            raise ConversionError("the input holds NaN or infinite values; check the images")
 
     def check_guard(self, node: fx.Node, value: Any) -> None:
         """Raise ConversionError where the source network's code took a decision that x changes."""
@@ -210,7 +233,8 @@ class SpikingNetwork(nn.Module):
                 f"module '{node.meta['path'] or 'top'}' decides by the input's shape: "
                 f"'{node.name}' was {node.meta['guard']!r} at conversion and is {value!r} now. "
                 f"Convert the network again with inputs of this shape (it was converted for "
-                f"{list(self.traced_shape)})."
+                f"{list(self.traced_shape)}). If it is the batch size, as in len(x) or "
+                "int(x.shape[0]), write x.size(0) or -1: time is folded into the batch."
             )
 
     def analog_layers(self) -> list[str]:
@@ -222,6 +246,14 @@ class SpikingNetwork(nn.Module):
             and in_time(node.args[0])
             and not node.args[0].meta["spikes"]
         ]
+
+
+def _map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
+    """Apply to the tensors at the same places of several structures; the rest (None) stays."""
+    return pytree.tree_map(
+        lambda *leaves: function(*leaves) if isinstance(leaves[0], Tensor) else leaves[0],
+        *structures,
+    )
 
 
 def _present(root: nn.Module, path: str) -> bool:

@@ -36,7 +36,8 @@ def normalise(graph: fx.Graph, root: nn.Module) -> None:
     for node in graph.nodes:
         if node.op not in ("placeholder", "get_attr", "output"):
             node.meta["op"] = bare_name(node, module_of(node, root))
-        if node.target == "view" and not isinstance(node.args[-1], torch.dtype):
+        a_view = node.op == "call_method" and node.target == "view"
+        if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
     _route_in_place(graph, root)
     _drop_assertions(graph)
@@ -62,14 +63,10 @@ def eliminate_dead(graph: fx.Graph) -> None:
 
 def place(root: nn.Module, path: str, module: nn.Module) -> None:
     """Put ``module`` at a dotted ``path``; what was there keeps its children below it."""
-    *parents, name = path.split(".")
-    holder = root
-    for parent in parents:
-        if not isinstance(getattr(holder, parent, None), nn.Module):
-            holder.add_module(parent, nn.Module())
-        holder = getattr(holder, parent)
-    old = getattr(holder, name, None)
-    if isinstance(old, nn.Module):
+    parent, _, name = path.rpartition(".")
+    holder = _holder(root, parent)
+    old = holder._modules.get(name)
+    if old is not None:
         for child, value in old.named_children():
             if child not in dict(module.named_children()):
                 module.add_module(child, value)
@@ -80,9 +77,9 @@ def _route_in_place(graph: fx.Graph, root: nn.Module) -> None:
     """Whoever reads a value after it was overwritten reads the result of the overwriting op."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        if not writes_in_place(node, module_of(node, root)) or not node.args:
+        if not writes_in_place(node, module_of(node, root)):
             continue
-        overwritten = node.args[0]
+        overwritten = node.args[0] if node.args else node.kwargs["input"]
         for user in list(overwritten.users):
             if user is not node and order[user] > order[node]:
                 user.replace_input_with(overwritten, node)
@@ -157,12 +154,16 @@ def _computed(node: fx.Node, root: nn.Module, values: dict[fx.Node, Any]) -> Any
 def place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
     """Register a buffer at a dotted path, making the modules on the way."""
     parent, _, name = path.rpartition(".")
-    holder = root
-    for part in parent.split(".") if parent else []:
-        if not isinstance(getattr(holder, part, None), nn.Module):
-            holder.add_module(part, nn.Module())
-        holder = getattr(holder, part)
-    holder.register_buffer(name, value)
+    _holder(root, parent).register_buffer(name, value)
+
+
+def _holder(root: nn.Module, path: str) -> nn.Module:
+    """The module at a dotted path, made of empty modules where there are none."""
+    for part in path.split(".") if path else []:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root._modules[part]
+    return root
 
 
 def unique(root: nn.Module, path: str) -> str:
@@ -294,8 +295,8 @@ def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
     for node in graph.nodes:
         if node.op == "call_module":
             calls[node.target] = calls.get(node.target, 0) + 1
-    for node in list(graph.nodes):
-        norm = module_of(node, root)
+    norms = {node: module_of(node, root) for node in graph.nodes}  # one may be called twice
+    for node, norm in norms.items():
         if not isinstance(norm, BATCH_NORMS):
             continue
         if norm.running_mean is None:

@@ -39,6 +39,7 @@ IDENTITY = {
     "feature_dropout",
     "alpha_dropout",
     "feature_alpha_dropout",
+    "stochastic_depth",  # of torchvision
     "contiguous",
     "clone",
     "detach",
@@ -104,6 +105,8 @@ LINEAR = IDENTITY | {
     "type_as",
     "channel_affine",
 }
+# have the input's shape and not its values
+SHAPE_ONLY = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
 # linear in each factor: a difference op only where two factors change in time
 PRODUCT = {"mul", "matmul", "bmm", "div", "truediv", "true_divide", "divide", "multiply", "einsum"}
 # F(mean) is not mean(F): evaluated on the running mean (see simulate.py)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from numbers import Number
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from spikeport.convert.neurons import Neuron, SpikingNeuron
 from spikeport.convert.normalise import eliminate_dead, module_of, place, unique
@@ -53,11 +53,11 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:
         span = _activation_range(node, module_of(node, root))
         if span is not None and _upstream(node, lambda n: n.op == "placeholder"):
             found.append((node, span))
-    calls: dict[str, int] = {}
+    called: set[str] = set()
     for node, (low, high) in found:
         if node.op == "call_module":
-            count = calls[node.target] = calls.get(node.target, -1) + 1
-            name = node.target + (f"#{count}" if count else "")
+            name = unique(root, node.target) if node.target in called else node.target
+            called.add(node.target)
         else:
             name = unique(root, f"{node.meta['path']}.{node.meta['op']}".lstrip("."))
         new = insert_neuron(
@@ -111,8 +111,8 @@ def insert_neuron(
 ) -> fx.Node:
     """A neuron called ``name`` reading ``source``, placed after the node ``after``."""
     value = after.meta["value"]
-    dim = 1 if value.ndim == 2 else _channel_dim(source)
-    neuron = SpikingNeuron(spec, value.shape[dim], low, high, dim)
+    dim = -1 if value.ndim > 2 and _channel_axis(source) == value.ndim - 1 else 1
+    neuron = SpikingNeuron(spec, value.shape[dim] if value.ndim > 1 else 1, low, high, dim)
     place(root, name, neuron.to(value.device, value.dtype))
     with graph.inserting_after(after):
         new = graph.call_module(name, (source,))
@@ -172,14 +172,28 @@ def _bound_names(op: str) -> tuple[str, ...]:
     return {"clamp_min": ("min",), "clamp_max": ("max",)}.get(op, ("min", "max"))
 
 
-def _channel_dim(node: fx.Node) -> int:
-    """1, or -1 where the values come from a linear layer on [B, ..., C]."""
-    while isinstance(node, fx.Node) and node.op not in ("placeholder", "get_attr"):
-        op = node.meta.get("op")
-        if op in WEIGHTED or op in ("channel_affine", "layer_norm"):
-            return -1 if op in ("linear", "layer_norm") else 1
-        sources = [arg for arg in node.all_input_nodes if hasattr(arg.meta["value"], "ndim")]
-        if not sources:
-            return 1
-        node = sources[0]
-    return 1
+def _channel_axis(node: fx.Node) -> int:
+    """Where a value of shape [B, ...] has its channels: the layer they come from tells."""
+    op, ndim = node.meta.get("op"), _ndim(node)
+    if op in ("linear", "layer_norm"):
+        return ndim - 1
+    sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
+    sources = [source for source in sources if _ndim(source) > 0]
+    if op in WEIGHTED or op == "channel_affine" or ndim <= 2 or not sources:
+        return 1
+    axis, before = _channel_axis(sources[0]), _ndim(sources[0])
+    if op == "permute":
+        order = node.args[1] if isinstance(node.args[1], (tuple, list)) else node.args[1:]
+        return [dim % ndim for dim in order].index(axis)
+    if op in ("transpose", "swapaxes") and len(node.args) == 3:
+        first, second = (dim % ndim for dim in node.args[1:])
+        return {first: second, second: first}.get(axis, axis)
+    return ndim - 1 if 1 < axis == before - 1 else axis
+
+
+def _ndim(node: fx.Node) -> int:
+    """Dimensions of a node's value, or of its first if it has several; 0 if it is no tensor."""
+    value = node.meta["value"]
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return value.ndim if isinstance(value, Tensor) else 0

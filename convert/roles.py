@@ -22,9 +22,11 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.normalise import module_of
-from spikeport.convert.ops import DIFFERENCE, HOMOGENEOUS, LINEAR, PRODUCT, WEIGHTED
+from spikeport.convert.ops import DIFFERENCE, HOMOGENEOUS, LINEAR, PRODUCT, SHAPE_ONLY, WEIGHTED
 from spikeport.convert.tracer import location
 
+# linear, but what comes out is a weighted sum, not spikes that moved
+MIXING = {"channel_affine", "matmul", "bmm", "einsum", "unfold", "fold"}
 IN_TIME = ("neuron", "weighted", "linear", "difference")
 
 
@@ -37,7 +39,7 @@ def assign_roles(graph: fx.Graph, root: nn.Module) -> list[str]:
     unsupported = []
     for node in graph.nodes:
         node.meta["role"] = _role(node, root)
-        node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node)
+        node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node, root)
         if node.meta["role"] == "unsupported":
             unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}')")
     return unsupported
@@ -48,13 +50,19 @@ def in_time(node: Any) -> bool:
     return isinstance(node, fx.Node) and node.meta["role"] in (*IN_TIME, "unsupported")
 
 
+def homogeneous(node: fx.Node) -> bool:
+    """Whether F(c·x) = c·F(x) for c > 0; ``maximum(x, constant)`` is not."""
+    alone = node.meta["op"] == "maximum" and not all(map(in_time, node.all_input_nodes))
+    return node.meta["op"] in HOMOGENEOUS and not alone
+
+
 def _role(node: fx.Node, root: nn.Module) -> str:
     if node.op in ("placeholder", "output", "get_attr"):
         return {"placeholder": "input", "output": "output", "get_attr": "constant"}[node.op]
     if isinstance(module_of(node, root), SpikingNeuron):
         return "neuron"
     sources = node.all_input_nodes
-    if not _has_tensor(node.meta["value"]):
+    if not _has_tensor(node.meta["value"]) or node.meta["op"] in SHAPE_ONLY:
         return "shape"
     if not any(source.meta["role"] in ("input", "static") or in_time(source) for source in sources):
         return "shape"
@@ -70,7 +78,10 @@ def _role_in_time(node: fx.Node) -> str:
         return "weighted" if on_modules else "unsupported"
     if op in PRODUCT:
         changing = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if in_time(arg)]
-        by_changing = "div" in op and in_time(node.args[1])
+        if node.kwargs.get("rounding_mode"):
+            return "unsupported"
+        divisor = node.kwargs.get("other", node.args[-1] if node.args else None)
+        by_changing = "div" in op and in_time(divisor)
         return "linear" if len(changing) == 1 and not by_changing else "difference"
     if op in LINEAR or op == "getattr":
         return "linear"
@@ -83,7 +94,7 @@ def _has_tensor(value: Any) -> bool:
     return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value))
 
 
-def _carries_spikes(node: fx.Node) -> bool:
+def _carries_spikes(node: fx.Node, root: nn.Module) -> bool:
     role, op = node.meta["role"], node.meta["op"]
     if role == "neuron":
         return True
@@ -94,6 +105,10 @@ def _carries_spikes(node: fx.Node) -> bool:
     ]
     of_spikes = all(source.meta["spikes"] for source in sources)
     if role == "difference":
-        return of_spikes and op in HOMOGENEOUS
+        return of_spikes and homogeneous(node)
+    if op in ("interpolate", "upsample"):
+        module = module_of(node, root)
+        mode = node.kwargs.get("mode", "nearest") if module is None else module.mode
+        return role == "linear" and of_spikes and mode == "nearest"
     adds_constant = op in ("add", "sub", "rsub") and len(sources) < 2
-    return role == "linear" and of_spikes and op != "channel_affine" and not adds_constant
+    return role == "linear" and of_spikes and op not in MIXING and not adds_constant

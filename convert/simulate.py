@@ -19,14 +19,13 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.ops import HOMOGENEOUS
-from spikeport.convert.roles import IN_TIME
+from spikeport.convert.roles import IN_TIME, homogeneous
 
 if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
 
 Observer = Callable[[str, Tensor, int], None]
-CHUNK_BYTES = 48 * 2**20  # of the largest tensor; some six of its size live at once
+CHUNK_BYTES = 16 * 2**20  # of the largest tensor; larger ones miss the cache and are slower
 
 
 def simulate(
@@ -125,17 +124,17 @@ class _Run:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         names = pytree.tree_leaves((node.args, node.kwargs))
         sums, previous = self.state.get(node, ({}, 0.0))
-        homogeneous = node.meta["op"] in HOMOGENEOUS
+        whole = homogeneous(node)
         for index, source in enumerate(names):
             if not isinstance(source, fx.Node) or source.meta["role"] not in IN_TIME:
                 continue
             total = leaves[index].unflatten(0, (steps, -1)).cumsum(0) + sums.get(index, 0.0)
             sums[index] = total[-1]
-            mean = total if homogeneous else total / self._times(total, steps)
+            mean = total if whole else total / self._times(total, steps)
             leaves[index] = mean.flatten(0, 1)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         at_mean = self.network.call(node, args, kwargs).unflatten(0, (steps, -1))
-        sum_now = at_mean if homogeneous else at_mean * self._times(at_mean, steps)
+        sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
         before = torch.cat([torch.zeros_like(sum_now[:1]) + previous, sum_now[:-1]])
         self.state[node] = (sums, sum_now[-1])
         emitted = sum_now - before
@@ -173,15 +172,12 @@ class _Run:
 
     def _folded_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         """Sizes as they are in the folded batch, also where they are those of a static tensor."""
-        if node.target is getattr and node.args[1] in ("device", "dtype") and node in self.static:
-            return self.static[node]
-
         def stand_in(source: fx.Node) -> Any:
             value = values[source] if source in values else self.static[source]
             if source.meta["role"] in ("input", "static"):
                 return pytree.tree_map_only(
                     Tensor,
-                    lambda v: torch.empty(steps * v.shape[0], *v.shape[1:], device="meta"),
+                    lambda v: v.new_empty(()).expand(steps * v.shape[0], *v.shape[1:]),
                     value,
                 )
             return value

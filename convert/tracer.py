@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils import parametrize
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.same_padding import SamePadded
@@ -173,12 +174,15 @@ class _Entry(nn.Module):
         return self.network(x)
 
 
-def trace(network: nn.Module, example: Tensor) -> tuple[fx.Graph, nn.Module]:
+def trace(
+    network: nn.Module, example: Tensor, simplify: Callable[[nn.Module], None] | None = None
+) -> tuple[fx.Graph, nn.Module]:
     """Record what ``network`` does to an input shaped like ``example``.
 
     Args:
         network: the source network, in eval mode; never modified.
         example: one calibration batch, [B, C, ...]; only its shape, dtype and device are read.
+        simplify: rewrites the copy before it is traced, without changing what it computes.
 
     Returns:
         The graph and the copy of the network that its nodes refer to. Every node has
@@ -188,12 +192,12 @@ def trace(network: nn.Module, example: Tensor) -> tuple[fx.Graph, nn.Module]:
     Raises:
         ConversionError: the network cannot be traced; the message names the module and the cause.
     """
-    root = copy.deepcopy(network)
-    # a hook would run at trace time and never again
-    for module in root.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
     tracer = ShapeTracer()
+    root = _plain_copy(network)
+    if tracer.is_leaf_module(root, ""):
+        root = nn.Sequential(root)  # a graph can only call a module that has a name
+    if simplify is not None:
+        simplify(root)
     tracer.example = tracer.fake.from_tensor(example.detach())
     try:
         with _proxied_factories():
@@ -217,6 +221,31 @@ def trace(network: nn.Module, example: Tensor) -> tuple[fx.Graph, nn.Module]:
         if node.op in ("call_module", "get_attr"):
             node.target = _without_entry(node.target)
     return graph, root
+
+
+def _plain_copy(network: nn.Module) -> nn.Module:
+    """A copy without hooks (they would run at trace time and never again) or parametrizations."""
+    for path, module in network.named_modules():
+        hooks = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
+        old = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
+        for name in set(hooks) & set(old):
+            raise ConversionError(
+                f"module '{path}' makes its weights in a hook ({old[name]}); call "
+                f"torch.nn.utils.remove_{old[name]}(module) first"
+            )
+    root = copy.deepcopy(network)
+    for module in root.modules():
+        for name, value in vars(module).items():
+            if "_hooks" in name and isinstance(value, dict):
+                value.clear()
+        if parametrize.is_parametrized(module):
+            # not remove_parametrizations: it edits the class, which is the source network's too
+            weights = {name: getattr(module, name).detach() for name in module.parametrizations}
+            del module._modules["parametrizations"]
+            module.__class__ = type(module).__bases__[0]
+            for name, value in weights.items():
+                module.register_parameter(name, nn.Parameter(value))
+    return root
 
 
 def attribute(root: nn.Module, path: str) -> Any:

@@ -17,7 +17,7 @@ def neuron_spec(neuron: str | Neuron) -> Neuron:
     """The spec behind a name; a spec is returned as it is. Raises ConversionError otherwise."""
     if isinstance(neuron, Neuron):
         return neuron
-    if neuron not in KINDS:
+    if not isinstance(neuron, str) or neuron not in KINDS:
         raise ConversionError(
             f"unknown neuron {neuron!r}; expected one of {sorted(KINDS)} or a "
             "spec such as Neuron(max_up=4, max_down=4)"

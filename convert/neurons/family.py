@@ -39,7 +39,7 @@ class Neuron:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConversionError(f"Neuron.{name} is {value!r}; expected an int >= {least}")
-        if not 0 < self.leak <= 1:
+        if isinstance(self.leak, (bool, str)) or not 0 < self.leak <= 1:
             raise ConversionError(f"Neuron.leak is {self.leak!r}; expected 0 < leak <= 1")
 
     @property
@@ -141,8 +141,8 @@ class SpikingNeuron(nn.Module):
 
     def per_channel(self, values: Tensor, like: Tensor) -> Tensor:
         """Shape [C] values so that they broadcast against [B, ...]."""
-        if values.ndim != 1:
-            return values
+        if values.ndim != 1 or like.ndim == 1:  # [B] has one channel
+            return values.to(like.dtype)
         shape = [1] * like.ndim
         shape[self.channel_dim] = -1
         return values.view(shape).to(like.dtype)

@@ -1,0 +1,35 @@
+"""Threshold = a high percentile of the activations."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from spikeport.calibration.statistics import ChannelHistogram
+from spikeport.calibration.threshold import ThresholdPass
+from spikeport.convert import ConversionError
+
+
+@dataclass(frozen=True)
+class PercentileThreshold(ThresholdPass):
+    """θ·max_up = a percentile of the channel's activations above 0.
+
+    Rueckauer et al. 2017, "Conversion of Continuous-Valued Deep Networks to Efficient
+    Event-Driven Networks for Image Classification" (robust normalisation), per channel. Zeros are
+    not counted: they would push the percentile of a sparse channel into its body.
+
+    Attributes:
+        percentile: in (0, 100].
+    """
+
+    percentile: float = 99.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.percentile <= 100:
+            raise ConversionError(
+                f"PercentileThreshold.percentile is {self.percentile!r}; expected 0 < p <= 100"
+            )
+
+    def relu_range(self, histogram: ChannelHistogram, max_up: int) -> Tensor:
+        """[C], activation units."""
+        return histogram.percentile(self.percentile)

@@ -1,0 +1,94 @@
+"""What the neurons' input currents look like on the calibration data, in one streaming pass."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+from spikeport.convert.batches import images_and_labels, stream
+
+BINS = 2048
+
+
+class ChannelHistogram:
+    """Histogram of the magnitude of a current, one per channel; its memory is fixed.
+
+    A channel whose values outgrow its range doubles it and merges its bins in pairs, so a single
+    pass over the data is enough and a bin is at most 1/1024 of the maximum wide.
+
+    Attributes:
+        counts: values above 0 in each bin, [C, BINS], float64.
+        width: width of a bin, [C]; 0 for a channel without values above 0 so far.
+        maximum: largest magnitude seen, [C].
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.counts = torch.zeros(channels, BINS, dtype=torch.float64)
+        self.width = torch.zeros(channels, dtype=torch.float64)
+        self.maximum = torch.zeros(channels, dtype=torch.float64)
+
+    def add(self, magnitude: Tensor) -> None:
+        """Count values >= 0, [C, N]."""
+        magnitude = magnitude.to("cpu", torch.float64)
+        highest = magnitude.amax(1)
+        self.maximum = torch.maximum(self.maximum, highest)
+        fresh = (self.width == 0) & (highest > 0)
+        self.width = torch.where(fresh, highest / (BINS - 1), self.width)
+        self._grow(highest)
+        places = (magnitude / self.width.clamp_min(1e-300)[:, None]).long().clamp_(max=BINS - 1)
+        places += torch.arange(len(places))[:, None] * BINS
+        added = torch.bincount(places[magnitude > 0], minlength=self.counts.numel())
+        self.counts += added.view_as(self.counts)
+
+    def _grow(self, highest: Tensor) -> None:
+        while bool((grow := highest >= self.width * BINS).logical_and_(self.width > 0).any()):
+            merged = self.counts[grow].unflatten(1, (-1, 2)).sum(2)
+            self.counts[grow] = torch.cat([merged, torch.zeros_like(merged)], 1)
+            self.width[grow] *= 2
+
+    @property
+    def centres(self) -> Tensor:
+        """The middle of each bin, [C, BINS]."""
+        return (torch.arange(BINS) + 0.5) * self.width[:, None]
+
+    def percentile(self, percent: float) -> Tensor:
+        """The value that ``percent`` of a channel's values above 0 stay below, [C]."""
+        wanted = self.counts.sum(1) * (percent / 100)
+        place = (self.counts.cumsum(1) < wanted[:, None]).sum(1)
+        return torch.minimum((place + 1) * self.width, self.maximum)
+
+
+def collect(
+    network: SpikingNetwork, batches: Iterable[Any], progress: bool = True
+) -> dict[str, ChannelHistogram]:
+    """Histograms of every neuron's input current in the analog reading.
+
+    A neuron in a ReLU's place counts what is above 0, one in the place of a linear quantity the
+    absolute value.
+
+    Raises:
+        ConversionError: no data, batches of another shape than the network takes, or a current
+            that is not finite (names the first such layer).
+    """
+    neurons = network.neurons
+    found = {name: ChannelHistogram(neuron.threshold.numel()) for name, neuron in neurons.items()}
+
+    def observe(name: str, current: Tensor) -> None:
+        if not bool(torch.isfinite(current).all()):
+            raise ConversionError(
+                f"layer '{name}': the input current is NaN or infinite on the calibration data; "
+                "check the model's weights and the normalisation of the images"
+            )
+        found[name].add(_magnitude(neurons[name], current))
+
+    with torch.no_grad():
+        for batch in stream(batches, "calibrating", progress):
+            network.analog(images_and_labels(batch)[0], observe)
+    return found
+
+
+def _magnitude(neuron: SpikingNeuron, current: Tensor) -> Tensor:
+    by_channel = current.movedim(neuron.channel_dim, 0).flatten(1)
+    return by_channel.clamp_min(0) if neuron.low == 0 else by_channel.abs()

@@ -1,0 +1,107 @@
+"""The result of a sweep: rows, a table, files and a plot."""
+
+import csv
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spikeport.convert import ConversionError
+
+COLUMNS = {
+    "timesteps": ("T", "{:d}"),
+    "top1": ("top-1", "{:.3f}"),
+    "agreement": ("agreement", "{:.3f}"),
+    "spikes_per_neuron": ("spikes/neuron", "{:.2f}"),
+    "acs": ("ACs", "{:.3g}"),
+    "macs": ("MACs", "{:.3g}"),
+    "energy_uj": ("energy est. (µJ)", "{:.1f}"),
+}
+
+
+@dataclass
+class Curve:
+    """Accuracy, spikes and operations for each number of timesteps.
+
+    Attributes:
+        rows: one dict for each T: ``timesteps``; ``top1`` (share of the labelled images, None
+            without labels); ``agreement`` (share of the images on which the class is the source
+            network's); ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
+            up to T); ``acs`` and ``macs`` (accumulates and multiply-accumulates per image up to
+            T); ``energy_uj`` (estimate, µJ per image).
+        info: how the network was made and measured; JSON-able.
+    """
+
+    rows: list[dict[str, Any]]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        heads = [head for head, _ in COLUMNS.values()]
+        body = [[_shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        if "source_macs" in self.info:
+            source = {
+                "timesteps": None,
+                "top1": self.info["source_top1"],
+                "agreement": 1.0,
+                "spikes_per_neuron": None,
+                "acs": None,
+                "macs": self.info["source_macs"],
+                "energy_uj": self.info["source_energy_uj"],
+            }
+            last = [_shown(source[key], form) for key, (_, form) in COLUMNS.items()]
+            body.append(["source", *last[1:]])
+        widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+            for line in [heads, *body]
+        ]
+        return "\n".join([*lines, *self._notes()])
+
+    def _notes(self) -> list[str]:
+        if not self.info:
+            return []
+        levels = "/".join(map(str, self.info["levels_per_timestep"]))
+        analog = self.info["analog_layers"]
+        return [
+            f"{self.info['images']} images; {self.info.get('neuron', 'neurons')}, {levels} levels "
+            f"per timestep; {self.info['latency']}; readout: {self.info['readout']}; input: "
+            f"{self.info['encoding']}.",
+            f"Energy: {self.info['energy_table']}.",
+            "Every weighted layer but the first receives spikes."
+            if not analog
+            else f"{len(analog)} weighted layer(s) receive analog values, first '{analog[0]}'.",
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the curve, in the format of the file's ending: .csv, .json or .png.
+
+        Raises:
+            ConversionError: another ending.
+        """
+        path = Path(path)
+        writers = {".csv": self._write_csv, ".json": self._write_json, ".png": self._write_png}
+        if path.suffix not in writers:
+            raise ConversionError(
+                f"'{path}' ends in '{path.suffix}'; expected one of {sorted(writers)}"
+            )
+        writers[path.suffix](path)
+
+    def _write_csv(self, path: Path) -> None:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(COLUMNS))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def _write_json(self, path: Path) -> None:
+        content = {"rows": self.rows, "info": self.info}
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _write_png(self, path: Path) -> None:
+        from spikeport.report.plot import plot_curves
+
+        plot_curves({"": self}, path)
+
+
+def _shown(value: Any, form: str) -> str:
+    return "-" if value is None else form.format(value)

@@ -1,0 +1,57 @@
+"""Plots of curves."""
+
+import os
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from spikeport.report.curve import Curve
+
+
+def plot_curves(curves: "dict[str, Curve]", path: str | os.PathLike[str]) -> None:
+    """Draw accuracy and agreement against timesteps, and against estimated energy, to a file.
+
+    Args:
+        curves: one line for each; the name "" stands for a single unnamed curve.
+        path: image file, in any format that matplotlib writes.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    latency, energy = figure.subplots(1, 2, sharey=True)
+    for name, curve in curves.items():
+        for axes, key in ((latency, "timesteps"), (energy, "energy_uj")):
+            _draw(axes, name, curve, key)
+    latency.set(xlabel="timesteps T", ylabel="share of images", ylim=(0, 1.02))
+    latency.set_xscale("log", base=2)
+    latency.xaxis.set_major_formatter("{x:g}")
+    energy.set(xlabel="energy estimate per image (µJ)")
+    energy.set_xscale("log")
+    for axes in (latency, energy):
+        axes.grid(alpha=0.3)
+    latency.legend(loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
+def _draw(axes: "Axes", name: str, curve: "Curve", key: str) -> None:
+    x = [row[key] for row in curve.rows]
+    labels = {"agreement": "agreement with the source network", "top1": "top-1 accuracy"}
+    color = None
+    for measure, style in (("agreement", "o-"), ("top1", "s--")):
+        y = [row[measure] for row in curve.rows]
+        if None not in y:
+            label = f"{name}: {labels[measure]}".removeprefix(": ")
+            (line,) = axes.plot(x, y, style, label=label, color=color, markersize=4)
+            color = line.get_color()
+    source = curve.info.get("source_top1")
+    if source is not None:
+        axes.axhline(
+            source,
+            color=color,
+            linestyle=":",
+            linewidth=1,
+            label=f"{name}: source top-1".removeprefix(": "),
+        )
+    if key == "energy_uj" and "source_energy_uj" in curve.info:
+        axes.axvline(curve.info["source_energy_uj"], color="gray", linestyle=":", linewidth=1)

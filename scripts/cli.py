@@ -1,0 +1,25 @@
+"""The ``spikeport`` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from spikeport.scripts import convert_command, demo, sweep_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (2 for what the user can mend)."""
+    parser = argparse.ArgumentParser(
+        prog="spikeport",
+        description="Convert a trained PyTorch network to a spiking neural network and measure it.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (convert_command, sweep_command, demo):
+        module.add_parser(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"spikeport: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,451 @@
+"""A saved network comes back as it was, and a file can do nothing but describe a network."""
+
+import copy
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikeport.convert import saving
+from spikeport.convert.build import build
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.network import SpikingNetwork
+from spikeport.convert.neurons import Neuron
+from spikeport.convert.saving import load, save
+from spikeport.zoo.timm_layers import simplify
+
+
+class Mixed(nn.Module):
+    """What hand-written networks do: little of it is a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.body = nn.Conv2d(8, 8, 3, padding="same", padding_mode="reflect")
+        self.branch = nn.Conv2d(4, 8, 1)
+        self.scale = nn.Parameter(torch.full((1, 20, 1, 1), 0.9))
+        self.after = nn.BatchNorm2d(20)
+        self.head = nn.Linear(20, 6)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        x = F.relu(self.norm(self.stem(x)), inplace=True)
+        weight = self.body.weight
+        weight = (weight - weight.mean((1, 2, 3), keepdim=True)) / weight.std()
+        x = torch.relu(x + F.conv2d(x, weight, self.body.bias, padding=1))
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        first, second = x.chunk(2, dim=1)
+        x = torch.cat([F.relu6(self.branch(first)), second, x[:, :, :, :].clamp(0, 1.5)], 1)
+        x = torch.sigmoid(self.after(x * self.scale)) * x
+        x = x.mean((2, 3)).view(x.size(0), -1)[..., :]
+        return {"scores": self.head(x), "features": (x, [x[:, 1:3]])}
+
+
+class Tied(nn.Module):
+    """One weight in two layers and in a product; another as a buffer that shares its storage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6, bias=False)
+        self.second.weight = self.first.weight
+        self.first.bias.requires_grad_(False)
+        self.register_buffer("view", torch.randn(4, 6)[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.second(torch.relu(self.first(x))))
+        return torch.cat([x @ self.first.weight.t(), F.linear(x, self.view)], 1)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.Hardtanh(), nn.Linear(8, 3)
+    )
+
+
+def without_weights(name: str, **arguments: Any) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model(name, **arguments)
+
+
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mixed": (Mixed, (3, 12, 12)),
+    "tied": (Tied, (6,)),
+    "mlp": (mlp, (5,)),
+    "resnet18": (without_weights("resnet18"), (3, 64, 64)),
+    "efficientnet": (without_weights("tf_efficientnet_lite0"), (3, 64, 64)),
+    "regnety": (without_weights("regnety_002"), (3, 64, 64)),
+    "densenet": (without_weights("densenet121", block_config=(2, 2, 2, 2)), (3, 64, 64)),
+    "vit": (without_weights("vit_tiny_patch16_224", img_size=64, depth=2), (3, 64, 64)),
+    "googlenet": (
+        lambda: torchvision.models.googlenet(aux_logits=False, init_weights=False),
+        (3, 64, 64),
+    ),
+    "shufflenet": (torchvision.models.shufflenet_v2_x0_5, (3, 64, 64)),
+}
+
+
+def converted(name: str, spec: Neuron | None = None) -> tuple[SpikingNetwork, Tensor]:
+    """A calibrated network with random weights, and an input for it."""
+    torch.manual_seed(0)
+    make, shape = NETS[name]
+    x = torch.randn(2, *shape)
+    network = build(make().eval(), x, spec or Neuron(2, 1), simplify=simplify)
+    peaks: dict[str, float] = {}
+    with torch.no_grad():
+        network.analog(x, lambda key, v: peaks.__setitem__(key, float(v.abs().max())))
+    for key, neuron in network.neurons.items():
+        neuron.threshold.data.fill_(max(peaks[key], 1e-3) / 3)
+        neuron.v0.data.copy_(neuron.threshold / 2)
+    network.info = {"source": name, "neuron": {"max_up": 2}, "images": [1, 2.5, None, True, "ü"]}
+    return network, x
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[SpikingNetwork, Path]:
+    network, _ = converted("mixed")
+    path = tmp_path / "net.snn"
+    save(network, path)
+    return network, path
+
+
+@pytest.mark.parametrize("name", NETS)
+@torch.no_grad()
+def test_everything_comes_back(name: str, tmp_path: Path) -> None:
+    network, x = converted(name)
+    save(network, tmp_path / "first")
+    loaded = load(tmp_path / "first")
+    save(loaded, tmp_path / "second")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    same_state(network, loaded)
+    assert (loaded.info, loaded.traced_shape) == (network.info, network.traced_shape)
+    assert str(loaded.graph) == str(network.graph)
+    assert list(loaded.neurons) == list(network.neurons)
+    assert loaded.analog_layers() == network.analog_layers()
+    torch.testing.assert_close(loaded.analog(x), network.analog(x), rtol=0, atol=0)
+    torch.testing.assert_close(loaded(x, 3), network(x, 3), rtol=0, atol=0)
+    for before, after in zip(network.graph.nodes, loaded.graph.nodes, strict=True):
+        assert before.meta == after.meta
+        assert [type(v) for v in before.meta.values()] == [type(v) for v in after.meta.values()]
+
+
+def same_state(one: nn.Module, other: nn.Module) -> None:
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert list(ours) == list(theirs)
+    for key, value in ours.items():
+        assert value.dtype == theirs[key].dtype
+        np.testing.assert_array_equal(value.double().cpu(), theirs[key].double())
+    grads = [{k: p.requires_grad for k, p in m.named_parameters()} for m in (one, other)]
+    assert grads[0] == grads[1]
+
+
+def test_a_loaded_network_is_like_a_fresh_one(tmp_path: Path) -> None:
+    network, x = converted("mlp")
+    save(network, tmp_path / "net.snn")
+    before = torch.random.get_rng_state()
+    loaded = load(str(tmp_path / "net.snn"))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not loaded.training
+    assert loaded.backend == "auto"
+    twin = copy.deepcopy(loaded).to(torch.float64)
+    torch.testing.assert_close(twin.analog(x.double()).float(), loaded.analog(x))
+    seen: list[str] = []
+    for _ in loaded.chunks(x, 4, chunk=2, observe=lambda key, *_: seen.append(key)):
+        pass
+    assert seen == list(loaded.neurons) * 2
+    loaded(x, 2).sum().backward()
+    loaded.load_state_dict(network.state_dict())
+
+
+def test_tied_weights_stay_tied(tmp_path: Path) -> None:
+    network, _ = converted("tied")
+    save(network, tmp_path / "net.snn")
+    loaded = load(tmp_path / "net.snn")
+    assert loaded.second.weight is loaded.first.weight
+    assert not loaded.first.bias.requires_grad
+    weights = safetensors.torch.load(members(tmp_path / "net.snn")["weights.safetensors"])
+    assert "first.weight" in weights
+    assert "second.weight" not in weights
+
+
+def test_constants_keep_what_they_are(small: tuple[SpikingNetwork, Path]) -> None:
+    loaded = load(small[1])
+    assert isinstance(loaded.scale, nn.Parameter)
+    assert set(dict(loaded.named_buffers())) == set(dict(small[0].named_buffers()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_float_type(dtype: torch.dtype, tmp_path: Path) -> None:
+    network, _ = converted("mixed")
+    network.to(dtype)
+    save(network, tmp_path / "net.snn")
+    same_state(network, load(tmp_path / "net.snn"))
+
+
+@pytest.mark.parametrize(
+    "spec", [Neuron(1, 0), Neuron(3, 3, leak=0.9), Neuron(1, 1, hard_reset=True)]
+)
+def test_neurons_keep_how_they_fire(spec: Neuron, tmp_path: Path) -> None:
+    network, _ = converted("mixed", spec)
+    first = next(iter(network.neurons.values()))
+    first.threshold = nn.Parameter(torch.rand(first.threshold.numel(), 12, 12))  # one per neuron
+    save(network, tmp_path / "net.snn")
+    loaded = load(tmp_path / "net.snn").neurons
+    for name, neuron in network.neurons.items():
+        found = loaded[name]
+        assert (found.spec, found.low, found.high) == (neuron.spec, neuron.low, neuron.high)
+        assert torch.equal(found.threshold, neuron.threshold)
+
+
+def test_an_uncalibrated_network_too(tmp_path: Path) -> None:
+    network = build(mlp().eval(), torch.randn(2, 5), Neuron())
+    save(network, tmp_path / "net.snn")
+    same_state(network, load(tmp_path / "net.snn"))
+
+
+def test_the_description_is_readable(small: tuple[SpikingNetwork, Path]) -> None:
+    text = members(small[1])["network.json"].decode()
+    line = next(line for line in text.splitlines() if line.startswith('  "branch"'))
+    assert json.loads("{" + line.rstrip(",") + "}")["branch"]["in_channels"] == 4
+    assert max(map(len, text.splitlines())) < 1000
+
+
+# what cannot be saved
+
+
+class Double(nn.ReLU):
+    pass
+
+
+def test_unknown_layers_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    network, _ = converted("mlp")
+    network.add_module("2", nn.utils.parametrizations.spectral_norm(network.get_submodule("2")))
+    with pytest.raises(ConversionError, match=r"'2'.*ParametrizedLinear.*replace it"):
+        save(network, tmp_path / "net.snn")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_layer_is_refused(tmp_path: Path) -> None:
+    network, _ = converted("mlp")
+    network.get_submodule("2").forward = lambda x: x
+    with pytest.raises(ConversionError, match="'2'.*forward has been replaced"):
+        save(network, tmp_path / "net.snn")
+    network, _ = converted("mlp")
+    network.get_submodule("2").register_buffer("mask", torch.ones(8, 8))
+    with pytest.raises(ConversionError, match="'2'.*tensors.*mask"):
+        save(network, tmp_path / "net.snn")
+    network, _ = converted("mlp")
+    network.register_buffer("mine", torch.ones(3))
+    with pytest.raises(ConversionError, match="'mine'.*would be lost"):
+        save(network, tmp_path / "net.snn")
+
+
+def test_an_argument_that_has_no_form_names_its_node(tmp_path: Path) -> None:
+    network, _ = converted("mixed")
+    node = next(node for node in network.graph.nodes if node.name == "cat")
+    node.args = (node.args[0], 1j)
+    with pytest.raises(ConversionError, match=r"node 'cat' in module 'top'.*complex"):
+        save(network, tmp_path / "net.snn")
+    node.target = os.path.join
+    with pytest.raises(ConversionError, match=r"node 'cat' .*join.*may call"):
+        save(network, tmp_path / "net.snn")
+
+
+@pytest.mark.parametrize("info", [{"a": {1, 2}}, {"a": float("nan")}, {(1, 2): 3}])
+def test_info_has_to_be_json(info: dict[Any, Any], tmp_path: Path) -> None:
+    network, _ = converted("mlp")
+    network.info = info
+    with pytest.raises(ConversionError, match="info cannot be saved"):
+        save(network, tmp_path / "net.snn")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_networks_are_saved(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"'Sequential'.*to_snn"):
+        save(mlp(), tmp_path / "net.snn")  # type: ignore[arg-type]
+
+
+# the file on the disk
+
+
+def test_a_failing_save_leaves_the_old_file(
+    small: tuple[SpikingNetwork, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, path = small
+    before = path.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    for broken in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(saving.os, broken, full)
+            with pytest.raises(OSError, match="no space"):
+                save(network, path)
+        assert path.read_bytes() == before
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_where_a_file_goes(small: tuple[SpikingNetwork, Path]) -> None:
+    network, path = small
+    with pytest.raises(ConversionError, match="create the folder"):
+        save(network, path.parent / "none" / "net.snn")
+    with pytest.raises(ConversionError, match="is a folder"):
+        save(network, path.parent)
+    link = path.parent / "link.snn"
+    link.symlink_to(path.name)
+    save(converted("mlp")[0], link)
+    assert link.is_symlink()
+    assert load(path).traced_shape[1:] == (5,)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+# damaged and hostile files
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(path: Path, content: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = members(path)
+    description = json.loads(content["network.json"])
+    change(description)
+    pack(path, content | {"network.json": json.dumps(description).encode()})
+
+
+def refuses(path: Path, match: str) -> None:
+    with pytest.raises(ConversionError, match=match) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "net.snn"
+    with pytest.raises(FileNotFoundError, match=r"net\.snn"):
+        load(path)
+    path.write_bytes(b"hello")
+    refuses(path, "not a zip")
+    torch.save({"a": torch.ones(2)}, path)
+    refuses(path, r"data\.pkl.*checkpoint")
+    pack(path, {"network.json": b'{"format": "other"}', "weights.safetensors": b""})
+    refuses(path, "does not say")
+    pack(path, {"network.json": b"[1]", "weights.safetensors": b""})
+    refuses(path, "does not say")
+
+
+def test_damaged_files(small: tuple[SpikingNetwork, Path]) -> None:
+    path = small[1]
+    whole, content = path.read_bytes(), members(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    refuses(path, "cut off")
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    refuses(path, "damaged.*CRC")
+    pack(path, content | {"network.json": content["network.json"][:-5]})
+    refuses(path, "damaged.*JSON")
+    pack(path, content | {"network.json": b"[" * 100_000})
+    refuses(path, "damaged")
+    pack(path, content | {"weights.safetensors": b"\x08\0\0\0\0\0\0\0{}"})
+    refuses(path, "damaged.*SafetensorError|damaged.*[Hh]eader")
+    pack(path, content, zipfile.ZIP_DEFLATED)
+    refuses(path, "compressed")
+
+
+def test_versions(small: tuple[SpikingNetwork, Path]) -> None:
+    edit(small[1], lambda d: d.update(format_version=2, spikeport_version="9.1"))
+    refuses(small[1], r"format version 2.*'9\.1'.*upgrade")
+
+
+def test_the_tensors_have_to_fit(small: tuple[SpikingNetwork, Path]) -> None:
+    path, content = small[1], members(small[1])
+    tensors = safetensors.torch.load(content["weights.safetensors"])
+
+    def with_tensors(changed: dict[str, Tensor]) -> None:
+        pack(path, content | {"weights.safetensors": safetensors.torch.save(changed)})
+
+    with_tensors({k: v for k, v in tensors.items() if k != "head.bias"})
+    refuses(path, r"lacks 'head\.bias'")
+    with_tensors(tensors | {"more": torch.ones(1)})
+    refuses(path, "too many: 'more'")
+    with_tensors(tensors | {"head.bias": torch.ones(7)})
+    refuses(path, r"'head\.bias' has shape \[7\].*\[6\]")
+
+
+def first(description: dict[str, Any], op: str) -> dict[str, Any]:
+    return next(node for node in description["nodes"] if node["op"] == op)
+
+
+def getattr_of(name: str) -> Callable[[dict[str, Any]], Any]:
+    args = [{"node": "x"}, name]
+    return lambda d: first(d, "call_function").update(target="builtins.getattr", args=args)
+
+
+CALL, METHOD = "call_function", "call_method"
+HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "os.system": (lambda d: first(d, CALL).update(target="os.system"), "may call"),
+    "torch.load": (lambda d: first(d, CALL).update(target="torch.load"), "may call"),
+    "torch.save": (lambda d: first(d, CALL).update(target="torch.save"), "may call"),
+    "os.abs": (lambda d: first(d, CALL).update(target="os.abs"), "unknown"),
+    "builtins.pow": (lambda d: first(d, CALL).update(target="builtins.pow"), "unknown"),
+    "operator.call": (lambda d: first(d, CALL).update(target="operator.call"), "may call"),
+    "import": (
+        lambda d: first(d, CALL).update(target="torch._import_dotted_name"),
+        "may call",
+    ),
+    "reduce": (lambda d: first(d, METHOD).update(target="__reduce__"), "may call"),
+    "storage": (lambda d: first(d, METHOD).update(target="untyped_storage"), "may call"),
+    "class": (getattr_of("__class__"), "may read"),
+    "dict": (getattr_of("__dict__"), "may read"),
+    "attribute as a node": (
+        lambda d: first(d, CALL).update(
+            target="builtins.getattr", args=[{"node": "x"}, {"node": "x"}]
+        ),
+        "may read",
+    ),
+    "class of a layer": (lambda d: d["layers"]["head"].update({"class": "Popen"}), "'Popen'"),
+    "argument of a layer": (lambda d: d["layers"]["head"].update(device="cpu"), "'device'"),
+    "no module": (lambda d: first(d, "call_module").update(target="__class__"), "__class__"),
+    "no tensor": (lambda d: first(d, "get_attr").update(target="forward"), "forward"),
+    "layer name": (lambda d: d["layers"].update({"forward": {"class": "Identity"}}), "damaged"),
+    "later node": (lambda d: d["nodes"][2].update(args=[{"node": "output"}]), "no earlier node"),
+    "same name": (lambda d: d["nodes"][2].update(name="x"), "taken"),
+    "unknown op": (lambda d: d["nodes"][2].update(op="call"), "damaged"),
+    "role": (lambda d: d["nodes"][1]["meta"].update(role="neuron"), "role"),
+    "unknown role": (lambda d: d["nodes"][1]["meta"].update(role="other"), "role"),
+    "meta": (lambda d: d["nodes"][1]["meta"].update(code="1"), "'code'"),
+    "dtype": (lambda d: first(d, CALL).update(args=[{"dtype": "load"}]), "no torch.dtype"),
+    "kind": (lambda d: first(d, CALL).update(args=[{"pickle": "gASV"}]), "'pickle'"),
+    "no output": (lambda d: d["nodes"].pop(), "output"),
+    "range": (lambda d: d["layers"]["head"].update(in_features=-3), "head"),
+    "tensor kind": (lambda d: d["tensors"].update({"head.bias": "code"}), "'code'"),
+    "buffer": (lambda d: d["tensors"].update({"head.bias": "buffer"}), "damaged"),
+    "tied": (lambda d: d["tied"].update({"head.bias": "none"}), r"head\.bias"),
+    "no nodes": (lambda d: d.pop("nodes"), "damaged.*nodes"),
+    "info": (lambda d: d.update(info=[]), "info"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_descriptions(name: str, small: tuple[SpikingNetwork, Path]) -> None:
+    change, match = HOSTILE[name]
+    edit(small[1], change)
+    refuses(small[1], match)

@@ -1,0 +1,77 @@
+"""The one call: load, trace, replace, calibrate."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import nn
+
+from spikeport.calibration.recipes import Pass, calibrate, passes_of
+from spikeport.convert import (
+    ConversionError,
+    Neuron,
+    SpikingNetwork,
+    build,
+    neuron_spec,
+)
+from spikeport.convert.batches import images_and_labels, stream
+from spikeport.zoo.checkpoints import load_model
+from spikeport.zoo.images import input_config
+from spikeport.zoo.timm_layers import simplify
+
+
+def to_snn(
+    model: nn.Module | str,
+    data: Iterable[Any],
+    neuron: str | Neuron = "signed",
+    recipe: str | Sequence[Pass] = "default",
+    timesteps: int | None = None,
+    *,
+    checkpoint: str | None = None,
+    analog_bottlenecks: bool = False,
+    progress: bool = True,
+) -> SpikingNetwork:
+    """Convert a trained network to a spiking one and calibrate it.
+
+    Args:
+        model: an ``nn.Module`` in eval mode, never modified; or the name of a timm or torchvision
+            model ("resnet18.a1_in1k", "torchvision/resnet18").
+        data: calibration batches: a list or DataLoader of float tensors [B, C, ...] or of
+            (tensor, labels) pairs; labels are not used.
+        neuron: "if", "burst", "signed", "multi-level", or a spec such as
+            ``Neuron(max_up=4, max_down=4)``.
+        recipe: a name in ``spikeport.RECIPES`` or a list of calibration passes.
+        timesteps: the T to calibrate for, for recipes that depend on it.
+        checkpoint: weights for a named model, see ``load_model``; by default the hub's.
+        analog_bottlenecks: leave linear bottlenecks analog (their successors then multiply at
+            every timestep) instead of giving them signed neurons.
+        progress: show bars for what takes longer than two seconds.
+
+    Returns:
+        The spiking network. Its ``info`` tells how it was made.
+
+    Raises:
+        ConversionError: an unknown neuron or recipe, a model that cannot be converted (the message
+            lists every obstacle with its module path), unusable calibration data. What can be
+            refused is refused before the data is read.
+    """
+    spec = neuron_spec(neuron)
+    passes_of(recipe, timesteps)
+    source = model if isinstance(model, str) else type(model).__name__
+    if isinstance(model, str):
+        model = load_model(model, checkpoint)
+    elif checkpoint is not None:
+        raise ConversionError(
+            f"checkpoint={checkpoint!r} goes with a model's name; this {source} has its weights"
+        )
+    example, _ = images_and_labels(next(stream(data, "", progress=False)))
+    network = build(model, example, spec, analog_bottlenecks, simplify)
+    network.info.update(
+        source=source,
+        checkpoint=checkpoint,
+        neuron=repr(spec),
+        analog_bottlenecks=analog_bottlenecks,
+    )
+    if hasattr(model, "pretrained_cfg"):
+        network.info["input"] = input_config(model)
+    calibrate(network, data, recipe, timesteps, progress)
+    return network

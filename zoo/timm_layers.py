@@ -1,0 +1,26 @@
+"""timm's layers in terms that the tracer keeps whole."""
+
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
+from timm.utils.model import reparameterize_model
+from torch import nn
+
+from spikeport.convert import same_padding
+
+SAME_PADDED = {
+    Conv2dSame: same_padding.Conv2dSame,
+    AvgPool2dSame: same_padding.AvgPool2dSame,
+    MaxPool2dSame: same_padding.MaxPool2dSame,
+}
+
+
+def simplify(network: nn.Module) -> None:
+    """Merge re-parameterisable branches and keep 'SAME' padding a layer, in place.
+
+    RepVGG, MobileOne and their like become plain convolutions (timm's own rewrite, the same
+    numbers). A layer with 'SAME' padding stays one layer for every image size.
+    """
+    reparameterize_model(network, inplace=True)
+    for module in network.modules():
+        if type(module) in SAME_PADDED:
+            module.__class__ = SAME_PADDED[type(module)]
