@@ -244,7 +244,10 @@ MODULES: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
     nn.AdaptiveMaxPool1d: ("adaptive_max_pool1d", ("output_size", "return_indices")),
     nn.AdaptiveMaxPool2d: ("adaptive_max_pool2d", ("output_size", "return_indices")),
     nn.AdaptiveMaxPool3d: ("adaptive_max_pool3d", ("output_size", "return_indices")),
-    nn.Upsample: ("upsample", ("size", "scale_factor", "mode", "align_corners")),
+    nn.Upsample: (
+        "upsample",
+        ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor"),
+    ),
     nn.PixelShuffle: ("pixel_shuffle", ("upscale_factor",)),
     nn.PixelUnshuffle: ("pixel_unshuffle", ("downscale_factor",)),
     nn.ChannelShuffle: ("channel_shuffle", ("groups",)),

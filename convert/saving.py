@@ -12,7 +12,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
@@ -22,11 +21,16 @@ from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.normalise import place
 from spikeport.convert.saved_graph import describe_graph, make_graph
 from spikeport.convert.saved_layers import describe_layer, make_layer, own_tensors
+from spikeport.convert.saved_tensors import (
+    check_names,
+    describe_tensors,
+    make_tensors,
+    some,
+    write_tensors,
+)
 
 FORMAT, VERSION = "spikeport network", 1
 DESCRIPTION, WEIGHTS = "network.json", "weights.safetensors"
-KINDS = ("parameter", "frozen parameter", "buffer")
-SHOWN = 5  # names listed in a message
 
 
 def save(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
@@ -49,7 +53,7 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
             f"save takes a SpikingNetwork, not a '{type(network).__name__}'; make one with to_snn"
         )
     description, tensors = _describe(network)
-    members = {DESCRIPTION: _layout(description), WEIGHTS: _weights(tensors)}
+    members = {DESCRIPTION: _layout(description), WEIGHTS: write_tensors(tensors)}
     _replace(Path(path), members)
 
 
@@ -82,20 +86,16 @@ def _describe(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, Tensor
     nodes = describe_graph(network.graph)
     called = {node["target"] for node in nodes if node["op"] == "call_module"}
     layers = {name: describe_layer(name, network.get_submodule(name)) for name in sorted(called)}
-    tensors = _tensors(network)
-    expected = {node["target"] for node in nodes if node["op"] == "get_attr"}
+    tensors, values = describe_tensors(network)
+    used = {node["target"] for node in nodes if node["op"] == "get_attr"}
     for name in layers:
-        expected |= {f"{name}.{key}" for key in own_tensors(network.get_submodule(name))}
-    if set(tensors) != expected:
+        used |= {f"{name}.{key}" for key in own_tensors(network.get_submodule(name))}
+    lost = set(tensors) - used
+    if lost:
         raise ConversionError(
-            f"the network has tensors that its graph does not use: "
-            f"{_first(set(tensors) - expected)}; delete them, they would be lost"
+            "the network has tensors that its graph does not use and that would be lost: "
+            f"{some(lost)}; delete them"
         )
-    kinds, tied, owners = {}, {}, dict[int, str]()
-    for name, tensor in tensors.items():
-        kinds[name] = _kind(tensor)
-        if owners.setdefault(id(tensor), name) != name:
-            tied[name] = owners[id(tensor)]
     description = {
         "format": FORMAT,
         "format_version": VERSION,
@@ -103,23 +103,10 @@ def _describe(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, Tensor
         "info": network.info,
         "traced_shape": list(network.traced_shape),
         "layers": layers,
-        "tensors": kinds,
-        "tied": tied,
+        "tensors": tensors,
         "nodes": nodes,
     }
-    return description, {name: t.detach() for name, t in tensors.items() if name not in tied}
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, sorted; a tied one under each of its names."""
-    parameters = module.named_parameters(remove_duplicate=False)
-    return dict(sorted([*parameters, *module.named_buffers(remove_duplicate=False)]))
-
-
-def _kind(tensor: Tensor) -> str:
-    if not isinstance(tensor, nn.Parameter):
-        return "buffer"
-    return "parameter" if tensor.requires_grad else "frozen parameter"
+    return description, values
 
 
 def _layout(description: dict[str, Any]) -> bytes:
@@ -142,24 +129,6 @@ def _lines(value: Any) -> str:
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return "[\n  " + ",\n  ".join(json.dumps(v, allow_nan=False) for v in value) + "\n ]"
     return json.dumps(value, allow_nan=False)
-
-
-def _weights(tensors: dict[str, Tensor]) -> bytes:
-    """As safetensors, which takes neither strided views nor two tensors in one storage."""
-    alone, seen = {}, set()
-    for name, tensor in tensors.items():
-        if tensor.is_meta:
-            raise ConversionError(f"tensor '{name}' is on the meta device and has no values")
-        whole = tensor.cpu().contiguous()
-        storage = whole.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != whole.numel() * whole.element_size():
-            whole = whole.clone()
-        seen.add(whole.untyped_storage().data_ptr())
-        alone[name] = whole
-    try:
-        return safetensors.torch.save(alone)
-    except (KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as cause:
-        raise ConversionError(f"the weights have no form in safetensors: {cause}") from cause
 
 
 def _replace(path: Path, members: dict[str, bytes]) -> None:
@@ -196,7 +165,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         entries = {entry.filename: entry for entry in archive.infolist()}
         if set(entries) != {DESCRIPTION, WEIGHTS} or len(archive.infolist()) != 2:
             raise ConversionError(
-                f"it holds {_first(entries)} instead of {DESCRIPTION} and {WEIGHTS}; it is no "
+                f"it holds {some(entries)} instead of {DESCRIPTION} and {WEIGHTS}; it is no "
                 "network saved by spikeport.save (a torch checkpoint goes to to_snn's checkpoint=)"
             )
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
@@ -219,18 +188,16 @@ def _make(description: dict[str, Any], saved: dict[str, Tensor]) -> SpikingNetwo
     if not all(type(size) is int for size in shape) or not isinstance(info, dict):
         raise ConversionError(f"traced_shape is {shape!r} and info a '{type(info).__name__}'")
     layers = {name: make_layer(name, record) for name, record in description["layers"].items()}
-    kinds, tied = description["tensors"], description["tied"]
-    graph = make_graph(description["nodes"], layers, kinds)
+    records = description["tensors"]
+    graph = make_graph(description["nodes"], layers, records)
     expected = {
         f"{name}.{key}": value
         for name, layer in layers.items()
         for key, value in own_tensors(layer).items()
     }
     constants = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
-    _check_names(set(kinds), expected.keys() | constants, "the list of tensors")
-    _check_names(set(saved), kinds.keys() - tied.keys(), WEIGHTS)
-    made = {name: _of_kind(value, kinds[name]) for name, value in saved.items()}
-    tensors = {name: made[tied.get(name, name)] for name in kinds}
+    check_names(records, expected.keys() | constants, "the list of tensors")
+    tensors = make_tensors(records, saved)
     for name, value in expected.items():
         if value.shape != tensors[name].shape:
             raise ConversionError(
@@ -254,24 +221,6 @@ def _root(layers: dict[str, nn.Module], tensors: dict[str, Tensor]) -> nn.Module
         else:
             modules[holder].register_buffer(name, value)
     return root
-
-
-def _of_kind(value: Tensor, kind: str) -> Tensor:
-    if kind not in KINDS:
-        raise ConversionError(f"a tensor of the kind {kind!r}; expected one of {KINDS}")
-    return value if kind == "buffer" else nn.Parameter(value, requires_grad=kind == "parameter")
-
-
-def _check_names(found: set[str], expected: set[str], where: str) -> None:
-    for what, names in (("lacks", expected - found), ("has too many:", found - expected)):
-        if names:
-            raise ConversionError(f"{where} {what} {_first(names)}")
-
-
-def _first(names: Any) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
 
 
 def _no_constant(name: str) -> Any:

@@ -15,7 +15,7 @@ MAX_LINES = 400
 TABLE: dict[str, tuple[str, str]] = {
     "cuda": ("", "torch cupy"),
     "cpu": ("", "torch numpy"),
-    "convert": ("cuda cpu", "torch numpy safetensors"),
+    "convert": ("cuda cpu", "torch numpy safetensors tqdm"),
     "calibration": ("convert", "torch numpy tqdm"),
     "finetune": ("convert calibration", "torch numpy tqdm"),
     "report": ("convert", "torch numpy tqdm matplotlib"),

@@ -1,4 +1,4 @@
-"""A saved network comes back as it was, and a file can do nothing but describe a network."""
+"""A saved network comes back as it was; what could not come back is refused."""
 
 import copy
 import json
@@ -73,7 +73,7 @@ def mlp() -> nn.Module:
     )
 
 
-def without_weights(name: str, **arguments: Any) -> Callable[[], nn.Module]:
+def from_timm(name: str, **arguments: Any) -> Callable[[], nn.Module]:
     return lambda: timm.create_model(name, **arguments)
 
 
@@ -81,11 +81,11 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mixed": (Mixed, (3, 12, 12)),
     "tied": (Tied, (6,)),
     "mlp": (mlp, (5,)),
-    "resnet18": (without_weights("resnet18"), (3, 64, 64)),
-    "efficientnet": (without_weights("tf_efficientnet_lite0"), (3, 64, 64)),
-    "regnety": (without_weights("regnety_002"), (3, 64, 64)),
-    "densenet": (without_weights("densenet121", block_config=(2, 2, 2, 2)), (3, 64, 64)),
-    "vit": (without_weights("vit_tiny_patch16_224", img_size=64, depth=2), (3, 64, 64)),
+    "resnet18": (from_timm("resnet18"), (3, 64, 64)),
+    "efficientnet": (from_timm("tf_efficientnet_lite0"), (3, 64, 64)),
+    "regnety": (from_timm("regnety_002"), (3, 64, 64)),
+    "densenet": (from_timm("densenet121", block_config=(2, 2, 2, 2)), (3, 64, 64)),
+    "vit": (from_timm("vit_tiny_patch16_224", img_size=64, depth=2), (3, 64, 64)),
     "googlenet": (
         lambda: torchvision.models.googlenet(aux_logits=False, init_weights=False),
         (3, 64, 64),
@@ -128,14 +128,23 @@ def test_everything_comes_back(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     same_state(network, loaded)
     assert (loaded.info, loaded.traced_shape) == (network.info, network.traced_shape)
-    assert str(loaded.graph) == str(network.graph)
+    assert program(loaded) == program(network)
     assert list(loaded.neurons) == list(network.neurons)
     assert loaded.analog_layers() == network.analog_layers()
     torch.testing.assert_close(loaded.analog(x), network.analog(x), rtol=0, atol=0)
-    torch.testing.assert_close(loaded(x, 3), network(x, 3), rtol=0, atol=0)
+    torch.testing.assert_close(loaded(x, 2), network(x, 2), rtol=0, atol=0)
     for before, after in zip(network.graph.nodes, loaded.graph.nodes, strict=True):
         assert before.meta == after.meta
-        assert [type(v) for v in before.meta.values()] == [type(v) for v in after.meta.values()]
+        assert {k: type(v) for k, v in before.meta.items()} == {
+            k: type(v) for k, v in after.meta.items()
+        }
+
+
+def program(network: SpikingNetwork) -> list[tuple[Any, ...]]:
+    return [
+        (node.name, node.op, node.target, str(node.args), str(node.kwargs))
+        for node in network.graph.nodes
+    ]
 
 
 def same_state(one: nn.Module, other: nn.Module) -> None:
@@ -206,6 +215,19 @@ def test_neurons_keep_how_they_fire(spec: Neuron, tmp_path: Path) -> None:
         assert torch.equal(found.threshold, neuron.threshold)
 
 
+@torch.no_grad()
+def test_the_layout_in_memory_stays(tmp_path: Path) -> None:
+    network, x = converted("mixed")
+    network.to(memory_format=torch.channels_last)
+    save(network, tmp_path / "net.snn")
+    loaded = load(tmp_path / "net.snn")
+    weight = loaded.get_parameter("stem.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(loaded.analog(x), network.analog(x), rtol=0, atol=0)
+    save(loaded, tmp_path / "again.snn")
+    assert (tmp_path / "again.snn").read_bytes() == (tmp_path / "net.snn").read_bytes()
+
+
 def test_an_uncalibrated_network_too(tmp_path: Path) -> None:
     network = build(mlp().eval(), torch.randn(2, 5), Neuron())
     save(network, tmp_path / "net.snn")
@@ -219,11 +241,12 @@ def test_the_description_is_readable(small: tuple[SpikingNetwork, Path]) -> None
     assert max(map(len, text.splitlines())) < 1000
 
 
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 # what cannot be saved
-
-
-class Double(nn.ReLU):
-    pass
 
 
 def test_unknown_layers_are_named_and_nothing_is_written(tmp_path: Path) -> None:
@@ -245,7 +268,7 @@ def test_a_changed_layer_is_refused(tmp_path: Path) -> None:
         save(network, tmp_path / "net.snn")
     network, _ = converted("mlp")
     network.register_buffer("mine", torch.ones(3))
-    with pytest.raises(ConversionError, match="'mine'.*would be lost"):
+    with pytest.raises(ConversionError, match="would be lost: 'mine'"):
         save(network, tmp_path / "net.snn")
 
 
@@ -309,143 +332,3 @@ def test_where_a_file_goes(small: tuple[SpikingNetwork, Path]) -> None:
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
-
-
-# damaged and hostile files
-
-
-def members(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def pack(path: Path, content: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-
-
-def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    content = members(path)
-    description = json.loads(content["network.json"])
-    change(description)
-    pack(path, content | {"network.json": json.dumps(description).encode()})
-
-
-def refuses(path: Path, match: str) -> None:
-    with pytest.raises(ConversionError, match=match) as caught:
-        load(path)
-    assert str(path) in str(caught.value)
-
-
-def test_files_that_are_something_else(tmp_path: Path) -> None:
-    path = tmp_path / "net.snn"
-    with pytest.raises(FileNotFoundError, match=r"net\.snn"):
-        load(path)
-    path.write_bytes(b"hello")
-    refuses(path, "not a zip")
-    torch.save({"a": torch.ones(2)}, path)
-    refuses(path, r"data\.pkl.*checkpoint")
-    pack(path, {"network.json": b'{"format": "other"}', "weights.safetensors": b""})
-    refuses(path, "does not say")
-    pack(path, {"network.json": b"[1]", "weights.safetensors": b""})
-    refuses(path, "does not say")
-
-
-def test_damaged_files(small: tuple[SpikingNetwork, Path]) -> None:
-    path = small[1]
-    whole, content = path.read_bytes(), members(path)
-    path.write_bytes(whole[: len(whole) // 2])
-    refuses(path, "cut off")
-    middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    refuses(path, "damaged.*CRC")
-    pack(path, content | {"network.json": content["network.json"][:-5]})
-    refuses(path, "damaged.*JSON")
-    pack(path, content | {"network.json": b"[" * 100_000})
-    refuses(path, "damaged")
-    pack(path, content | {"weights.safetensors": b"\x08\0\0\0\0\0\0\0{}"})
-    refuses(path, "damaged.*SafetensorError|damaged.*[Hh]eader")
-    pack(path, content, zipfile.ZIP_DEFLATED)
-    refuses(path, "compressed")
-
-
-def test_versions(small: tuple[SpikingNetwork, Path]) -> None:
-    edit(small[1], lambda d: d.update(format_version=2, spikeport_version="9.1"))
-    refuses(small[1], r"format version 2.*'9\.1'.*upgrade")
-
-
-def test_the_tensors_have_to_fit(small: tuple[SpikingNetwork, Path]) -> None:
-    path, content = small[1], members(small[1])
-    tensors = safetensors.torch.load(content["weights.safetensors"])
-
-    def with_tensors(changed: dict[str, Tensor]) -> None:
-        pack(path, content | {"weights.safetensors": safetensors.torch.save(changed)})
-
-    with_tensors({k: v for k, v in tensors.items() if k != "head.bias"})
-    refuses(path, r"lacks 'head\.bias'")
-    with_tensors(tensors | {"more": torch.ones(1)})
-    refuses(path, "too many: 'more'")
-    with_tensors(tensors | {"head.bias": torch.ones(7)})
-    refuses(path, r"'head\.bias' has shape \[7\].*\[6\]")
-
-
-def first(description: dict[str, Any], op: str) -> dict[str, Any]:
-    return next(node for node in description["nodes"] if node["op"] == op)
-
-
-def getattr_of(name: str) -> Callable[[dict[str, Any]], Any]:
-    args = [{"node": "x"}, name]
-    return lambda d: first(d, "call_function").update(target="builtins.getattr", args=args)
-
-
-CALL, METHOD = "call_function", "call_method"
-HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "os.system": (lambda d: first(d, CALL).update(target="os.system"), "may call"),
-    "torch.load": (lambda d: first(d, CALL).update(target="torch.load"), "may call"),
-    "torch.save": (lambda d: first(d, CALL).update(target="torch.save"), "may call"),
-    "os.abs": (lambda d: first(d, CALL).update(target="os.abs"), "unknown"),
-    "builtins.pow": (lambda d: first(d, CALL).update(target="builtins.pow"), "unknown"),
-    "operator.call": (lambda d: first(d, CALL).update(target="operator.call"), "may call"),
-    "import": (
-        lambda d: first(d, CALL).update(target="torch._import_dotted_name"),
-        "may call",
-    ),
-    "reduce": (lambda d: first(d, METHOD).update(target="__reduce__"), "may call"),
-    "storage": (lambda d: first(d, METHOD).update(target="untyped_storage"), "may call"),
-    "class": (getattr_of("__class__"), "may read"),
-    "dict": (getattr_of("__dict__"), "may read"),
-    "attribute as a node": (
-        lambda d: first(d, CALL).update(
-            target="builtins.getattr", args=[{"node": "x"}, {"node": "x"}]
-        ),
-        "may read",
-    ),
-    "class of a layer": (lambda d: d["layers"]["head"].update({"class": "Popen"}), "'Popen'"),
-    "argument of a layer": (lambda d: d["layers"]["head"].update(device="cpu"), "'device'"),
-    "no module": (lambda d: first(d, "call_module").update(target="__class__"), "__class__"),
-    "no tensor": (lambda d: first(d, "get_attr").update(target="forward"), "forward"),
-    "layer name": (lambda d: d["layers"].update({"forward": {"class": "Identity"}}), "damaged"),
-    "later node": (lambda d: d["nodes"][2].update(args=[{"node": "output"}]), "no earlier node"),
-    "same name": (lambda d: d["nodes"][2].update(name="x"), "taken"),
-    "unknown op": (lambda d: d["nodes"][2].update(op="call"), "damaged"),
-    "role": (lambda d: d["nodes"][1]["meta"].update(role="neuron"), "role"),
-    "unknown role": (lambda d: d["nodes"][1]["meta"].update(role="other"), "role"),
-    "meta": (lambda d: d["nodes"][1]["meta"].update(code="1"), "'code'"),
-    "dtype": (lambda d: first(d, CALL).update(args=[{"dtype": "load"}]), "no torch.dtype"),
-    "kind": (lambda d: first(d, CALL).update(args=[{"pickle": "gASV"}]), "'pickle'"),
-    "no output": (lambda d: d["nodes"].pop(), "output"),
-    "range": (lambda d: d["layers"]["head"].update(in_features=-3), "head"),
-    "tensor kind": (lambda d: d["tensors"].update({"head.bias": "code"}), "'code'"),
-    "buffer": (lambda d: d["tensors"].update({"head.bias": "buffer"}), "damaged"),
-    "tied": (lambda d: d["tied"].update({"head.bias": "none"}), r"head\.bias"),
-    "no nodes": (lambda d: d.pop("nodes"), "damaged.*nodes"),
-    "info": (lambda d: d.update(info=[]), "info"),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_descriptions(name: str, small: tuple[SpikingNetwork, Path]) -> None:
-    change, match = HOSTILE[name]
-    edit(small[1], change)
-    refuses(small[1], match)

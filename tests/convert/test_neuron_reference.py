@@ -1,0 +1,80 @@
+"""The neurons against one scalar neuron in exact fractions, written from the documentation."""
+
+import math
+from fractions import Fraction
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikeport.convert import KINDS, Neuron, SpikingNeuron
+
+# binary fractions: floats compute with them exactly, so that equal means equal
+EIGHTHS = st.integers(-80, 80).map(lambda n: n / 8)
+THETAS = st.sampled_from([0.25, 0.5, 1.0, 2.0, 0.75, 3.0])
+RANGES = st.sampled_from([(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0), (-math.inf, math.inf)])
+SPECS = st.builds(
+    Neuron,
+    st.integers(1, 6),
+    st.integers(0, 6),
+    st.sampled_from([1.0, 1.0, 0.5, 0.75]),
+    st.booleans(),
+)
+
+
+def scalar_neuron(currents, theta, v0, spec, low, high):
+    """Signed spike counts of one neuron."""
+    theta, v, total, counts = Fraction(theta), Fraction(v0), 0, []
+    down = spec.max_down if low == 0 else max(spec.max_up, spec.max_down)
+    for time, now in enumerate(currents, start=1):
+        v = Fraction(spec.leak) * v + Fraction(now)
+        count = min(max(math.floor(v / theta), -down), spec.max_up)
+        if high < math.inf:
+            count = min(count, math.floor(Fraction(high) * time / theta) - total)
+        if low > -math.inf:
+            count = max(count, math.ceil(Fraction(low) * time / theta) - total)
+        if spec.hard_reset and count:
+            v = Fraction(0)
+        else:
+            v -= count * theta
+        total += count
+        counts.append(count)
+    return counts
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(EIGHTHS, min_size=1, max_size=12), THETAS, EIGHTHS, SPECS, RANGES)
+def test_spikes_are_those_of_the_scalar_neuron(currents, theta, v0, spec, span):
+    if span[0] == 0 and spec.max_down == 0:
+        v0 = max(v0, 0.0)
+    neuron = SpikingNeuron(spec, 1, *span).double()
+    neuron.threshold.data.fill_(theta)
+    neuron.v0.data.fill_(v0)
+    out, state = neuron(torch.tensor(currents).double().view(-1, 1, 1))
+    expected = scalar_neuron(currents, theta, v0, spec, *span)
+    assert (out.flatten() / theta).tolist() == expected
+    if state.total is not None:
+        assert int(state.total) == sum(expected)
+
+
+def test_hard_reset_forgets_what_a_spike_left_over():
+    spikes = {}
+    for hard in (False, True):
+        neuron = SpikingNeuron(Neuron(hard_reset=hard), 1)
+        neuron.threshold.data.fill_(1.0)
+        spikes[hard] = neuron(torch.full((4, 1, 1), 0.75))[0].flatten().tolist()
+    assert spikes == {False: [0, 1, 1, 1], True: [0, 1, 0, 1]}
+
+
+def test_leak_halves_the_potential_before_each_timestep():
+    neuron = SpikingNeuron(Neuron(leak=0.5), 1)
+    neuron.threshold.data.fill_(1.0)
+    out, state = neuron(torch.full((3, 1, 1), 0.5))
+    assert out.sum() == 0
+    assert state.v.item() == 0.875  # 0.5, 0.75, 0.875
+
+
+def test_the_kinds_are_what_the_documentation_says():
+    limits = {name: (spec.max_up, spec.max_down) for name, spec in KINDS.items()}
+    assert limits == {"if": (1, 0), "burst": (5, 0), "signed": (1, 1), "multi-level": (4, 4)}
+    assert all(spec.leak == 1 and not spec.hard_reset for spec in KINDS.values())

@@ -1,0 +1,98 @@
+"""Converting leaves the source network as it was, and takes no part of it along by reference."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from spikeport.convert import KINDS, build
+
+
+@pytest.fixture
+def model(written, randomise):
+    def forward(self, x):
+        x = self.act(self.bn(self.conv(x)))
+        return self.fc(self.drop(x + self.act(self.conv2(x))).mean((2, 3)))
+
+    return randomise(
+        written(
+            forward,
+            bn=nn.BatchNorm2d(4),
+            act=nn.ReLU(inplace=True),
+            drop=nn.Dropout(),
+            fc=nn.Linear(4, 5),
+        )
+    )
+
+
+@torch.no_grad()
+def test_the_source_model_is_unchanged(model, images, converted):
+    before = copy.deepcopy(model.state_dict())
+    outputs, modules = model(images), dict(model.named_modules())
+    snn = converted(model, images)
+    snn(images, 4)
+    for tensor in [*snn.parameters(), *snn.buffers()]:
+        tensor.fill_(7)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert torch.equal(model(images), outputs)
+    assert dict(model.named_modules()) == modules
+    assert not any(module.training for module in model.modules())
+    assert model.act.inplace
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert torch.equal(copy.deepcopy(model)(images), outputs)
+
+
+def test_hooks_of_the_source_model_stay_there(model, images):
+    called = []
+    model.conv.register_forward_hook(lambda module, args, out: called.append("forward"))
+    model.conv.register_forward_pre_hook(
+        lambda module, args, kwargs: called.append("before"), with_kwargs=True
+    )
+    model.conv.register_full_backward_hook(lambda module, grads, out: called.append("backward"))
+    snn = build(model, images, KINDS["if"])
+    called.clear()
+    snn.analog(images).sum().backward()
+    assert called == []
+    model(images).sum().backward()
+    assert sorted(called) == ["backward", "before", "forward"]
+
+
+def test_the_source_model_still_trains(model, images):
+    build(model, images, KINDS["signed"])
+    model.train()(images).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.bn.num_batches_tracked == 1
+
+
+@torch.no_grad()
+def test_layers_keep_their_names(model, images):
+    snn = build(nn.Sequential(model).eval(), images, KINDS["if"])
+    assert list(snn.neurons) == ["0.act", "0.act#1"]
+    assert {"0.conv", "0.conv2", "0.fc"} <= dict(snn.named_modules()).keys()
+    assert snn.get_submodule("0.conv2").weight.equal(model.conv2.weight)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "parametrize", [parametrizations.weight_norm, parametrizations.spectral_norm]
+)
+def test_parametrized_weights_become_plain_ones(parametrize, written, images, converted):
+    model = written(lambda self, x: self.conv2(self.conv(x).relu()))
+    parametrize(model.conv)
+    parametrize(model.conv2)
+    names, outputs = list(model.state_dict()), model.eval()(images)
+    snn = converted(model, images)
+    assert type(snn.conv) is nn.Conv2d
+    assert torch.allclose(snn.analog(images), outputs, atol=1e-5)
+    assert list(model.state_dict()) == names
+    assert torch.equal(model(images), outputs)
+
+
+@torch.no_grad()
+def test_a_network_that_is_one_layer(images, converted):
+    snn = converted(nn.ReLU().eval(), images)
+    assert (snn(images, 64) - images.relu()).abs().max() < 0.1

@@ -1,0 +1,155 @@
+"""A sweep against running each T by itself and counting by hand."""
+
+import csv
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from spikeport.calibration import calibrate
+from spikeport.convert import ConversionError, Neuron, build
+from spikeport.report import Curve, sweep
+
+IMAGES = (3, 8, 8)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU6(),
+        nn.Conv2d(8, 4, 1),
+        nn.Conv2d(4, 8, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    ).eval()
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(12, *IMAGES, generator=generator)
+    labels = torch.randint(0, 5, (12,), generator=generator)
+    return [(images[i : i + 5], labels[i : i + 5]) for i in range(0, 12, 5)]
+
+
+@pytest.fixture(params=[Neuron(1, 0), Neuron(1, 1), Neuron(3, 3)], ids=str)
+def snn(request, net, data):
+    network = build(net, data[0][0], request.param)
+    calibrate(network, data, progress=False)
+    return network
+
+
+def test_rows_equal_separate_runs(snn, net, data):
+    curve = sweep(snn, data, (1, 4, 7), reference=net, progress=False)
+    assert [row["timesteps"] for row in curve.rows] == [1, 4, 7]
+    for row in curve.rows:
+        agree = right = 0
+        for images, labels in data:
+            with torch.no_grad():
+                best = snn(images, row["timesteps"]).argmax(1)
+                agree += int((best == net(images).argmax(1)).sum())
+            right += int((best == labels).sum())
+        assert row["agreement"] == agree / 12
+        assert row["top1"] == right / 12
+
+
+@torch.no_grad()
+def test_spikes_and_accumulates_equal_a_count_by_hand(snn, data):
+    """Spikes times weights met, layer by layer, from what the layers really receive."""
+    timesteps, spikes, accumulates = 6, 0.0, 0.0
+    feeds = {"1": None, "4": 4, "5#out": 8, "7": None}
+    for images, _ in data:
+        emitted = {}
+        for _ in snn.chunks(
+            images,
+            timesteps,
+            chunk=timesteps,
+            observe=lambda name, out, first, e=emitted: e.update({name: out}),
+        ):
+            pass
+        for name, out in emitted.items():
+            pooled = name not in snn.neurons
+            theta = snn.neurons["1" if pooled else name].threshold
+            count = (out / theta.view(1, 1, -1, 1, 1)).abs().round()
+            spikes += 0 if pooled else float(count.sum())
+            if pooled:
+                ones = torch.ones(8, 8, 3, 3)
+                accumulates += float(
+                    torch.nn.functional.conv2d(count.flatten(0, 1), ones, padding=1).sum()
+                )
+            elif name == "7":
+                accumulates += float(count.sum()) * 5
+            elif feeds[name]:
+                accumulates += float(count.sum()) * feeds[name]
+    row = sweep(snn, data, (timesteps,), progress=False).rows[0]
+    neurons = 8 * 64 + 8 * 16 + 4 * 16 + 8 * 16
+    assert row["spikes_per_neuron"] == pytest.approx(spikes / 12 / neurons)
+    assert row["acs"] == pytest.approx(accumulates / 12)
+    assert row["macs"] == 8 * 3 * sum(min(i, 1) + 1 + min(7 - i, 1) for i in range(8)) ** 2
+    assert row["energy_uj"] == pytest.approx((0.9 * row["acs"] + 4.6 * row["macs"]) * 1e-6)
+
+
+def test_without_labels_there_is_agreement_and_no_accuracy(snn, data):
+    curve = sweep(snn, [images for images, _ in data], (2,), progress=False)
+    assert curve.rows[0]["top1"] is None
+    assert 0 <= curve.rows[0]["agreement"] <= 1
+    unknown = [(images, torch.full_like(labels, -1)) for images, labels in data]
+    assert sweep(snn, unknown, (2,), progress=False).rows == curve.rows
+
+
+def test_agreement_reaches_the_source_with_enough_timesteps(net, data):
+    network = build(net, data[0][0], Neuron(8, 8))
+    calibrate(network, data, "max", progress=False)
+    assert sweep(network, data, (256,), reference=net, progress=False).rows[0]["agreement"] == 1.0
+
+
+def test_files_hold_the_rows(snn, data, tmp_path):
+    curve = sweep(snn, data, (1, 2), progress=False)
+    for ending in ("csv", "json", "png"):
+        curve.save(tmp_path / f"curve.{ending}")
+    with open(tmp_path / "curve.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["acs"]) for row in rows] == [row["acs"] for row in curve.rows]
+    again = Curve(**json.loads((tmp_path / "curve.json").read_text()))
+    assert again.rows == curve.rows
+    assert str(again) == str(curve)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ConversionError, match="expected one of"):
+        curve.save(tmp_path / "curve.xlsx")
+
+
+def test_the_table_says_what_was_measured(snn, data):
+    text = str(sweep(snn, data, (1, 2), progress=False))
+    assert "levels per timestep" in text
+    assert "estimate" in text
+    assert "0.9 pJ per AC, 4.6 pJ per MAC" in text
+    assert "readout: mean of the output over timesteps 1..T" in text
+
+
+@pytest.mark.parametrize("timesteps", [(0,), (-1, 4), (2.0,), (True,), ()])
+def test_unusable_timesteps_are_refused(snn, data, timesteps):
+    with pytest.raises(ConversionError, match="timesteps"):
+        sweep(snn, data, timesteps, progress=False)
+
+
+def test_empty_data_and_training_references_are_refused(snn, net, data):
+    with pytest.raises(ConversionError, match="no batch"):
+        sweep(snn, [], (1,))
+    with pytest.raises(ConversionError, match="training mode"):
+        sweep(snn, data, (1,), reference=net.train())
+
+
+def test_a_network_without_class_scores_is_refused(data):
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)).eval()
+    network = build(net, data[0][0], Neuron(1, 1))
+    calibrate(network, data, progress=False)
+    with pytest.raises(ConversionError, match="classifier"):
+        sweep(network, data, (1,), progress=False)

@@ -1,0 +1,143 @@
+"""The command line, on images made here."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from spikeport.convert.saving import load
+from spikeport.scripts.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    for label in ("0", "7"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for index in range(4):
+            pixels = (torch.rand(72, 80, 3) * 255).byte().numpy()
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{index}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def saved(folder, tmp_path, capsys):
+    torch.manual_seed(0)
+    path = tmp_path / "net.snn"
+    status = main(
+        [
+            "convert",
+            "resnet10t",
+            "--checkpoint",
+            "random",
+            "--data",
+            str(folder),
+            "--images",
+            "3",
+            "--neuron",
+            "2,2",
+            "-o",
+            str(path),
+        ]
+    )
+    assert status == 0
+    assert "resnet10t" in capsys.readouterr().out
+    return path
+
+
+def test_convert_notes_how_the_network_was_made(saved):
+    info = load(saved).info
+    assert info["source"] == "resnet10t"
+    assert info["neuron"].startswith("Neuron(max_up=2, max_down=2")
+    assert len(info["calibration_images"]) == 3
+    assert info["input"]["input_size"] == [3, 176, 176]
+
+
+def test_sweep_leaves_the_calibration_images_out(saved, folder, tmp_path, capsys):
+    outputs = [tmp_path / f"curve.{ending}" for ending in ("csv", "json", "png")]
+    options = [option for path in outputs for option in ("-o", str(path))]
+    assert main(["sweep", str(saved), "--data", str(folder), "-T", "1,3", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "3 images" in printed
+    assert "left out" in printed
+    assert "agreement" in printed
+    content = json.loads(outputs[1].read_text())
+    assert content["info"]["images"] == 5
+    assert [row["timesteps"] for row in content["rows"]] == [1, 3]
+    assert all(path.stat().st_size for path in outputs)
+
+
+def test_sweep_against_a_named_reference(saved, folder, capsys, monkeypatch):
+    from spikeport.scripts import sweep_command
+
+    asked = []
+
+    def loaded(name, checkpoint):
+        asked.append((name, checkpoint))
+        return sweep_command.load_model.__wrapped__(name, "random")
+
+    original = sweep_command.load_model
+    loaded.__wrapped__ = original
+    monkeypatch.setattr(sweep_command, "load_model", loaded)
+    arguments = ["sweep", str(saved), "--data", str(folder), "-T", "1", "--images", "2"]
+    assert main([*arguments, "--reference"]) == 0
+    assert main([*arguments, "--reference", "resnet18", "--reference-checkpoint", "w.pt"]) == 0
+    assert asked == [("resnet10t", "random"), ("resnet18", "w.pt")]
+    assert "agreement" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["convert", "resnet10t", "--checkpoint", "nowhere.pt", "--data", "IMAGES", "-o", "x"],
+            "nowhere.pt",
+        ),
+        (
+            ["convert", "resnet1000", "--checkpoint", "random", "--data", "IMAGES", "-o", "x"],
+            "resnet1000",
+        ),
+        (
+            ["convert", "resnet10t", "--checkpoint", "random", "--data", "nowhere", "-o", "x"],
+            "nowhere",
+        ),
+        (["sweep", "nowhere.snn", "--data", "IMAGES"], "nowhere.snn"),
+        (["sweep", "x.snn", "--data", "IMAGES", "-o", "curve.xlsx"], "curve.xlsx"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(arguments, message, folder, capsys):
+    given = [str(folder) if argument == "IMAGES" else argument for argument in arguments]
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("spikeport: ")
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["convert"],
+        ["sweep", "x.snn", "--data", "d", "-T", "0"],
+        ["convert", "resnet10t", "--data", "d", "-o", "x", "--neuron", "lif"],
+        ["convert", "resnet10t", "--data", "d", "-o", "x", "--neuron", "0,1"],
+        ["convert", "resnet10t", "--data", "d", "-o", "x", "--recipe", "magic"],
+    ],
+)
+def test_usage_errors_say_what_is_expected(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: spikeport" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["convert", "sweep", "demo"])
+def test_help_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--data", "--neuron", "-o") if command == "convert" else ("-o",):
+        assert option in text

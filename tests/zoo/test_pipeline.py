@@ -1,0 +1,117 @@
+"""The one call, on names, modules and bad input."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from spikeport.convert import ConversionError, Neuron
+from spikeport.zoo.pipeline import to_snn
+from spikeport.zoo.timm_layers import simplify
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 3, 64, 64, generator=generator) for _ in range(2)]
+
+
+def randomised(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def test_a_name_is_loaded_and_its_preparation_noted(images):
+    torch.manual_seed(0)
+    snn = to_snn("resnet10t", images, checkpoint="random", progress=False)
+    assert snn.info["source"] == "resnet10t"
+    assert snn.info["neuron"].startswith("Neuron(max_up=1, max_down=1")
+    assert snn.info["input"]["input_size"] == [3, 176, 176]
+    assert "layer1.0.act2" in snn.neurons
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "regnety_002"])
+@torch.no_grad()
+def test_the_answer_follows_the_source(name, images):
+    model = randomised(name)
+    snn = to_snn(model, images, neuron=Neuron(4, 4), recipe="max", progress=False)
+    expected = model(images[0])
+    errors = [
+        float((output - expected).norm() / expected.norm())
+        for output in snn.anytime(images[0], 64)[[3, 15, 63]]
+    ]
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 0.1
+
+
+def test_labels_are_ignored(images):
+    model = randomised("resnet10t")
+    with_labels = to_snn(model, [(batch, torch.zeros(2)) for batch in images], progress=False)
+    without = to_snn(model, images, progress=False)
+    for name, neuron in without.neurons.items():
+        assert torch.equal(neuron.threshold, with_labels.neurons[name].threshold)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "repvgg_a0"])
+@torch.no_grad()
+def test_simplified_layers_compute_the_same_at_any_size(name):
+    import copy
+
+    model = randomised(name)
+    simple = copy.deepcopy(model)
+    simplify(simple)
+    for size in (64, 65, 97):
+        x = torch.randn(1, 3, size, size)
+        assert torch.allclose(model(x), simple(x), rtol=1e-4, atol=1e-4)
+    assert any(
+        type(module).__module__.endswith("same_padding") for module in simple.modules()
+    ) == name.startswith("tf_")
+
+
+@torch.no_grad()
+def test_same_padding_keeps_the_freedom_of_image_size(images):
+    model = randomised("tf_efficientnet_lite0")
+    snn = to_snn(model, images, progress=False)
+    x = torch.randn(1, 3, 75, 75)
+    assert torch.allclose(snn.analog(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"neuron": "lif"}, r"unknown neuron 'lif'.*'burst'.*'if'"),
+        ({"recipe": "magic"}, r"unknown recipe 'magic'.*'default'"),
+        ({"recipe": "mse"}, "timesteps=16"),
+        ({"checkpoint": "weights.pt"}, "goes with a model's name"),
+        ({"data": []}, "no batch"),
+        ({"data": iter([torch.zeros(1, 3, 64, 64)])}, "read only once"),
+        ({"data": [torch.full((1, 3, 64, 64), torch.nan)]}, "NaN"),
+        ({"data": [torch.zeros(1, 3, 64, 64, dtype=torch.long)]}, "float tensor"),
+        ({"data": [torch.zeros(1, 1, 64, 64)]}, "cannot be traced"),
+        ({"data": [torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)]}, r"\[1, 1, 64, 64\]"),
+    ],
+)
+def test_bad_input_is_refused(arguments, message, images):
+    given = {"model": randomised("resnet10t"), "data": images, "progress": False} | arguments
+    with pytest.raises(ConversionError, match=message):
+        to_snn(**given)
+
+
+def test_a_model_in_training_mode_is_refused(images):
+    with pytest.raises(ConversionError, match=r"training mode.*model.eval\(\)"):
+        to_snn(timm.create_model("resnet10t").train(), images, progress=False)
+
+
+def test_the_source_model_is_left_alone(images):
+    model = randomised("tf_efficientnet_lite0")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    classes = [type(module) for module in model.modules()]
+    to_snn(model, images, progress=False)
+    assert classes == [type(module) for module in model.modules()]
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
