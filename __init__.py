@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Neuron
     from spikeport.convert.saving import load, save
-    from spikeport.report.sweeping import Curve, sweep
+    from spikeport.report.curve import Curve
+    from spikeport.report.sweeping import sweep
     from spikeport.zoo.pipeline import to_snn
 
 __version__ = "0.1.0"
@@ -32,7 +33,7 @@ __all__ = [
 _HOMES = {
     "RECIPES": "spikeport.calibration.recipes",
     "ConversionError": "spikeport.convert.errors",
-    "Curve": "spikeport.report.sweeping",
+    "Curve": "spikeport.report.curve",
     "Neuron": "spikeport.convert.neurons",
     "SpikingNetwork": "spikeport.convert.network",
     "load": "spikeport.convert.saving",

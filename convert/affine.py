@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from spikeport.convert.errors import ConversionError
+
 
 class ChannelAffine(nn.Module):
     """``x · gain + offset`` with one gain and offset per channel, dimension 1 of [B, C, ...].
@@ -22,12 +24,15 @@ class ChannelAffine(nn.Module):
         self.offset = nn.Parameter(torch.zeros(channels))
 
     @classmethod
-    def of_batch_norm(cls, norm: nn.Module) -> "ChannelAffine":
+    def of_batch_norm(cls, norm: nn.modules.batchnorm._BatchNorm) -> "ChannelAffine":
         """What a batch norm with running statistics does in eval mode."""
-        gain = torch.rsqrt(norm.running_var + norm.eps)
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:
+            raise ConversionError("a batch norm without running statistics is no fixed gain")
+        gain = torch.rsqrt(variance + norm.eps)
         if norm.weight is not None:
             gain = gain * norm.weight
-        offset = -norm.running_mean * gain
+        offset = -mean * gain
         if norm.bias is not None:
             offset = offset + norm.bias
         affine = cls(len(gain)).to(gain)

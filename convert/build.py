@@ -9,12 +9,13 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import location
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.neurons import Neuron
 from spikeport.convert.normalise import normalise
 from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.roles import assign_roles, in_time
-from spikeport.convert.tracer import location, trace
+from spikeport.convert.tracer import trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
 

@@ -10,11 +10,10 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import attribute, call_node, exists, place, place_tensor
 from spikeport.convert.neurons import SpikingNeuron
-from spikeport.convert.normalise import place, place_tensor
 from spikeport.convert.roles import in_time
 from spikeport.convert.simulate import Observer, require_timesteps, simulate
-from spikeport.convert.tracer import attribute
 from spikeport.cuda.available import why_unavailable
 
 BACKENDS = ("auto", "torch", "cpu", "cuda")
@@ -63,7 +62,7 @@ class SpikingNetwork(nn.Module):
                 bare._modules = {}
                 place(self, path, bare)
         for op, path in sorted(targets):
-            if op == "get_attr" and not _present(self, path):
+            if op == "get_attr" and not exists(self, path):
                 value = attribute(root, path)
                 place_tensor(self, path, value.detach())
                 if isinstance(value, nn.Parameter):
@@ -87,8 +86,15 @@ class SpikingNetwork(nn.Module):
         found = {}
         for node in self.graph.nodes:
             if node.meta["role"] == "neuron":
-                found[str(node.target)] = self.get_submodule(node.target)
+                found[str(node.target)] = self.neuron(str(node.target))
         return found
+
+    def neuron(self, name: str) -> SpikingNeuron:
+        """The neuron layer of a name; raises ConversionError where there is none."""
+        layer = self.get_submodule(name)
+        if not isinstance(layer, SpikingNeuron):
+            raise ConversionError(f"'{name}' is a {type(layer).__name__}, not a neuron layer")
+        return layer
 
     @property
     def backend(self) -> str:
@@ -188,25 +194,15 @@ class SpikingNetwork(nn.Module):
                 continue
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
             if node.meta["role"] == "neuron":
-                values[node] = self.get_submodule(node.target).analog(args[0])
+                values[node] = self.neuron(node.target).analog(args[0])
             else:
-                values[node] = self.call(node, args, kwargs)
+                values[node] = call_node(self, node, args, kwargs)
             self.check_guard(node, values[node])
             visit(node, args, values[node])
             for source in node.all_input_nodes:
                 if last_use[source] is node:
                     del values[source]
         raise AssertionError("a graph without an output")
-
-    def call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        """Evaluate one node that is no neuron."""
-        if node.op == "call_module":
-            return self.get_submodule(node.target)(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], node.target)(*args[1:], **kwargs)
-        if node.op == "get_attr":
-            return attribute(self, node.target)
-        return node.target(*args, **kwargs)
 
     def check_input(self, x: Tensor) -> None:
         """Raise ConversionError unless ``x`` is a batch this graph can take."""
@@ -254,14 +250,6 @@ def _map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
         lambda *leaves: function(*leaves) if isinstance(leaves[0], Tensor) else leaves[0],
         *structures,
     )
-
-
-def _present(root: nn.Module, path: str) -> bool:
-    try:
-        attribute(root, path)
-    except AttributeError:
-        return False
-    return True
 
 
 def _same_decision(value: Any, recorded: Any) -> bool:

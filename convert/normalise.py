@@ -13,6 +13,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from spikeport.convert.affine import ChannelAffine
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import (
+    attribute,
+    call_node,
+    eliminate_dead,
+    location,
+    module_of,
+    place,
+    place_tensor,
+    unique,
+)
 from spikeport.convert.ops import (
     IDENTITY,
     IN_PLACE_OPERATORS,
@@ -21,7 +31,6 @@ from spikeport.convert.ops import (
     function_named,
     writes_in_place,
 )
-from spikeport.convert.tracer import attribute, location
 
 CONVOLUTIONS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -39,38 +48,15 @@ def normalise(graph: fx.Graph, root: nn.Module) -> None:
         a_view = node.op == "call_method" and node.target == "view"
         if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
+    _drop_identities(graph, IDENTITY - {"clone"})  # they return the very tensor that they take
     _route_in_place(graph, root)
+    _drop_identities(graph, {"clone"})
     _drop_assertions(graph)
     _fold_constants(graph, root)
     _lift_functional_layers(graph, root)
-    _drop_identities(graph)
     _fold_batch_norms(graph, root)
     eliminate_dead(graph)
     graph.lint()
-
-
-def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
-    """The module that a call_module node calls."""
-    return root.get_submodule(node.target) if node.op == "call_module" else None
-
-
-def eliminate_dead(graph: fx.Graph) -> None:
-    """Remove nodes nobody reads, but for the guards on the input's shape."""
-    graph.eliminate_dead_code(
-        lambda node: node.op in ("placeholder", "output") or "guard" in node.meta
-    )
-
-
-def place(root: nn.Module, path: str, module: nn.Module) -> None:
-    """Put ``module`` at a dotted ``path``; what was there keeps its children below it."""
-    parent, _, name = path.rpartition(".")
-    holder = _holder(root, parent)
-    old = holder._modules.get(name)
-    if old is not None:
-        for child, value in old.named_children():
-            if child not in dict(module.named_children()):
-                module.add_module(child, value)
-    holder.add_module(name, module)
 
 
 def _route_in_place(graph: fx.Graph, root: nn.Module) -> None:
@@ -88,7 +74,7 @@ def _route_in_place(graph: fx.Graph, root: nn.Module) -> None:
 
 def _make_out_of_place(node: fx.Node, module: nn.Module | None) -> None:
     if module is not None:
-        module.inplace = False
+        setattr(module, "inplace", False)  # noqa: B010  it is declared as a tensor or a module
     elif node.op == "call_method":
         node.target = str(node.target).rstrip("_")
     elif node.target in IN_PLACE_OPERATORS:
@@ -109,18 +95,17 @@ def _drop_assertions(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
+@torch.no_grad()
 def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
     """Weight standardisation and the like: computed once, kept as a buffer."""
     values: dict[fx.Node, Any] = {}
     for node in list(graph.nodes):
-        if node.op == "get_attr":
-            values[node] = attribute(root, node.target)
-        elif node.op in ("placeholder", "output") or any(
+        if node.op in ("placeholder", "output") or any(
             source not in values for source in node.all_input_nodes
         ):
             continue
-        else:
-            values[node] = _computed(node, root, values)
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        values[node] = call_node(root, node, args, kwargs)
     for node, value in values.items():
         outside = [user for user in node.users if user not in values]
         if node.op == "get_attr" or not outside:
@@ -139,48 +124,6 @@ def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
                     (user.args, user.kwargs), lambda n, at=node, v=value: v if n is at else n
                 )
     eliminate_dead(graph)
-
-
-def _computed(node: fx.Node, root: nn.Module, values: dict[fx.Node, Any]) -> Any:
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-    with torch.no_grad():
-        if node.op == "call_module":
-            return root.get_submodule(node.target)(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], node.target)(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)
-
-
-def place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
-    """Register a buffer at a dotted path, making the modules on the way."""
-    parent, _, name = path.rpartition(".")
-    _holder(root, parent).register_buffer(name, value)
-
-
-def _holder(root: nn.Module, path: str) -> nn.Module:
-    """The module at a dotted path, made of empty modules where there are none."""
-    for part in path.split(".") if path else []:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root._modules[part]
-    return root
-
-
-def unique(root: nn.Module, path: str) -> str:
-    """``path``, or ``path#1``, ``path#2``, … if something is there."""
-    count, candidate = 0, path
-    while _exists(root, candidate):
-        count += 1
-        candidate = f"{path}#{count}"
-    return candidate
-
-
-def _exists(root: nn.Module, path: str) -> bool:
-    try:
-        attribute(root, path)
-    except AttributeError:
-        return False
-    return True
 
 
 def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
@@ -244,7 +187,8 @@ def _layer_of_call(op: str) -> Any:
         dilation: Any = 1,
         groups: int = 1,
     ) -> nn.Module:
-        layer = CONVOLUTIONS[op](
+        build: Any = CONVOLUTIONS[op]
+        layer = build(
             weight.shape[1] * groups,
             weight.shape[0],
             tuple(weight.shape[2:]),
@@ -282,9 +226,9 @@ def _with_weights(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) 
     return layer
 
 
-def _drop_identities(graph: fx.Graph) -> None:
+def _drop_identities(graph: fx.Graph, names: set[str]) -> None:
     for node in list(graph.nodes):
-        if node.meta.get("op") in IDENTITY and node.args and isinstance(node.args[0], fx.Node):
+        if node.meta.get("op") in names and node.args and isinstance(node.args[0], fx.Node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
 
@@ -307,7 +251,8 @@ def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
         source = node.args[0]
         layer = module_of(source, root)
         fused = None
-        if calls.get(source.target) == 1 and len(source.users) == 1:
+        readers = [user for user in source.users if isinstance(user.meta.get("value"), Tensor)]
+        if calls.get(source.target) == 1 and readers == [node]:  # others ask for its shape
             flat = source.meta["value"].ndim == 2 or not isinstance(layer, nn.Linear)
             fused = _fused(layer, norm) if flat else None
         if fused is None:
@@ -319,7 +264,7 @@ def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
             graph.erase_node(node)
 
 
-def _fused(layer: nn.Module | None, norm: nn.Module) -> nn.Module | None:
+def _fused(layer: nn.Module | None, norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
     if isinstance(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm)
     if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):

@@ -119,6 +119,8 @@ DIFFERENCE = {
     "adaptive_max_pool3d",
     "amax",
     "amin",
+    "max",
+    "min",
     "maximum",
     "minimum",
     "relu",

@@ -6,8 +6,8 @@ from numbers import Number
 
 from torch import Tensor, fx, nn
 
+from spikeport.convert.graph import eliminate_dead, module_of, place, unique
 from spikeport.convert.neurons import Neuron, SpikingNeuron
-from spikeport.convert.normalise import eliminate_dead, module_of, place, unique
 from spikeport.convert.ops import WEIGHTED
 from spikeport.convert.roles import assign_roles, in_time
 

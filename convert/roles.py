@@ -20,10 +20,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from spikeport.convert.graph import location, module_of
 from spikeport.convert.neurons import SpikingNeuron
-from spikeport.convert.normalise import module_of
 from spikeport.convert.ops import DIFFERENCE, HOMOGENEOUS, LINEAR, PRODUCT, SHAPE_ONLY, WEIGHTED
-from spikeport.convert.tracer import location
 
 # linear, but what comes out is a weighted sum, not spikes that moved
 MIXING = {"channel_affine", "matmul", "bmm", "einsum", "unfold", "fold"}

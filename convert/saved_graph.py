@@ -7,9 +7,9 @@ from torch import fx, nn
 
 from spikeport.convert.encoding import decode, decode_target, encode, encode_target
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import location
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.roles import IN_TIME
-from spikeport.convert.tracer import location
 
 CALLED_ROLES = [*IN_TIME, "shape", "static"]
 FIXED_ROLES = {"placeholder": "input", "get_attr": "constant", "output": "output"}

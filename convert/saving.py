@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from spikeport import __version__
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import place
 from spikeport.convert.network import SpikingNetwork
-from spikeport.convert.normalise import place
 from spikeport.convert.saved_graph import describe_graph, make_graph
 from spikeport.convert.saved_layers import describe_layer, make_layer, own_tensors
 from spikeport.convert.saved_tensors import (

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import call_node
 from spikeport.convert.roles import IN_TIME, homogeneous
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def _chunk_size(network: "SpikingNetwork", x: Tensor) -> int:
         for node in network.graph.nodes
         if node.meta["role"] in IN_TIME and node.meta.get("shape")
     ]
-    largest = max((torch.Size(shape).numel() for shape in shapes), default=1)
-    largest *= x.numel() / torch.Size(network.traced_shape).numel()
+    traced = max((torch.Size(shape).numel() for shape in shapes), default=1)
+    largest = traced * x.numel() / torch.Size(network.traced_shape).numel()
     return max(1, int(CHUNK_BYTES / (largest * x.element_size())))
 
 
@@ -83,7 +84,7 @@ class _Run:
                 "role"
             ] in ("constant", "shape", "static"):
                 args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.static.__getitem__)
-                self.static[node] = network.call(node, args, kwargs)
+                self.static[node] = call_node(network, node, args, kwargs)
                 network.check_guard(node, self.static[node])
 
     def advance(self, steps: int) -> Any:
@@ -118,7 +119,7 @@ class _Run:
         )
         if role == "difference":
             return self._difference(node, args, kwargs, steps)
-        return self.network.call(node, args, kwargs)
+        return call_node(self.network, node, args, kwargs)
 
     def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Tensor:
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -133,7 +134,7 @@ class _Run:
             mean = total if whole else total / self._times(total, steps)
             leaves[index] = mean.flatten(0, 1)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
-        at_mean = self.network.call(node, args, kwargs).unflatten(0, (steps, -1))
+        at_mean = call_node(self.network, node, args, kwargs).unflatten(0, (steps, -1))
         sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
         before = torch.cat([torch.zeros_like(sum_now[:1]) + previous, sum_now[:-1]])
         self.state[node] = (sums, sum_now[-1])
@@ -172,6 +173,7 @@ class _Run:
 
     def _folded_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         """Sizes as they are in the folded batch, also where they are those of a static tensor."""
+
         def stand_in(source: fx.Node) -> Any:
             value = values[source] if source in values else self.static[source]
             if source.meta["role"] in ("input", "static"):
@@ -183,7 +185,7 @@ class _Run:
             return value
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), stand_in)
-        return self.network.call(node, args, kwargs)
+        return call_node(self.network, node, args, kwargs)
 
 
 def require_timesteps(timesteps: Any) -> int:

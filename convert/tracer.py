@@ -7,7 +7,6 @@ taken that way is kept as a guard, and checked again on inputs of another shape.
 """
 
 import copy
-import functools
 import math
 import operator
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrize
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph import call_node, location
 from spikeport.convert.same_padding import SamePadded
 
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "linspace", "eye")
@@ -33,8 +33,8 @@ class TracedValue(fx.Proxy):
         """Fake tensor, number, or structure of these that the node evaluates to."""
         return self.node.meta["value"]
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         # isinstance(x, Tensor) in the traced code has to take the branch of a real input
         value = self.__dict__["node"].meta.get("value")
         known = (Tensor, int, float, str, tuple, list, dict)
@@ -52,33 +52,34 @@ class TracedValue(fx.Proxy):
             return fx.proxy.Attribute(self, name)
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
 
-    def _decided(self) -> Any:
+    def _decided(self, convert: Callable[[Any], Any]) -> Any:
         if isinstance(self.value, Tensor):
             raise ConversionError(
                 f"{location(self.node)}: the network's code depends on the data of a tensor "
                 f"(node '{self.node.name}'); a spiking graph is the same for every input. "
                 "Convert a submodule, or rewrite this part without the data-dependent branch."
             )
+        found = convert(self.value)  # before the guard: torch tries __index__ on whole sizes too
         self.node.meta["guard"] = self.value
-        return self.value
+        return found
 
     def __bool__(self) -> bool:
-        return bool(self._decided())
+        return bool(self._decided(bool))
 
     def __int__(self) -> int:
-        return int(self._decided())
+        return int(self._decided(int))
 
     def __index__(self) -> int:
-        return operator.index(self._decided())
+        return int(self._decided(operator.index))
 
     def __float__(self) -> float:
-        return float(self._decided())
+        return float(self._decided(float))
 
     def __ceil__(self) -> int:
-        return math.ceil(self._decided())
+        return int(self._decided(math.ceil))
 
     def __floor__(self) -> int:
-        return math.floor(self._decided())
+        return int(self._decided(math.floor))
 
     def __hash__(self) -> int:
         return id(self)
@@ -129,6 +130,7 @@ class ShapeTracer(fx.Tracer):
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """Create the node, then work out its value on fake tensors."""
         node = super().create_node(*args, **kwargs)
+        node.meta["path"] = _path(node)
         if node.op != "output":
             node.meta["value"] = self._evaluate(node)
         return node
@@ -151,14 +153,8 @@ class ShapeTracer(fx.Tracer):
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         self.evaluating = True
         try:
-            if node.op == "get_attr":
-                return attribute(self.root, node.target)
             with self.fake, torch.no_grad():
-                if node.op == "call_module":
-                    return self.root.get_submodule(node.target)(*args, **kwargs)
-                if node.op == "call_method":
-                    return getattr(args[0], node.target)(*args[1:], **kwargs)
-                return node.target(*args, **kwargs)
+                return call_node(self.root, node, args, kwargs)
         finally:
             self.evaluating = False
 
@@ -217,7 +213,6 @@ def trace(
         if isinstance(value, Tensor):
             root.register_buffer(name, value)
     for node in graph.nodes:
-        node.meta["path"] = _path(node)
         if node.op in ("call_module", "get_attr"):
             node.target = _without_entry(node.target)
     return graph, root
@@ -238,24 +233,15 @@ def _plain_copy(network: nn.Module) -> nn.Module:
         for name, value in vars(module).items():
             if "_hooks" in name and isinstance(value, dict):
                 value.clear()
-        if parametrize.is_parametrized(module):
+        made = module._modules.get("parametrizations")
+        if parametrize.is_parametrized(module) and isinstance(made, nn.ModuleDict):
             # not remove_parametrizations: it edits the class, which is the source network's too
-            weights = {name: getattr(module, name).detach() for name in module.parametrizations}
+            weights = {name: getattr(module, name).detach() for name in made}
             del module._modules["parametrizations"]
             module.__class__ = type(module).__bases__[0]
             for name, value in weights.items():
                 module.register_parameter(name, nn.Parameter(value))
     return root
-
-
-def attribute(root: nn.Module, path: str) -> Any:
-    """The parameter, buffer or module at a dotted ``path``."""
-    return functools.reduce(getattr, path.split("."), root)
-
-
-def location(node: fx.Node) -> str:
-    """Where a node stands in the source network, for messages."""
-    return f"module '{node.meta.get('path') or _path(node) or 'top'}'"
 
 
 def _without_entry(target: str) -> str:

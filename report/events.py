@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.graph import call_node
 from spikeport.convert.same_padding import SamePadded, pad_same
 
 SUMS_EVENTS = {"add", "sub", "rsub"}
@@ -55,7 +56,7 @@ def pass_events(
     args, kwargs = fx.node.map_arg(
         (node.args, node.kwargs), lambda source: events.get(source, values[source])
     )
-    return network.call(node, args, kwargs)
+    return call_node(network, node, args, kwargs)
 
 
 def _summed(network: SpikingNetwork, node: fx.Node, count: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def _summed(network: SpikingNetwork, node: fx.Node, count: Tensor) -> Tensor:
     if options.pop("same", None) is not None:
         count = pad_same(count, network.get_submodule(str(node.target)), 0.0)
     if spatial == 1:
-        wide = {
+        wide: dict[str, Any] = {
             key: (1, _single(value)) if key != "padding" else (0, _single(value))
             for key, value in options.items()
             if key != "ceil_mode" and value is not None

@@ -75,17 +75,13 @@ class _Tally:
             self.synapses = count_synapses(self.network, tuple(images.shape[1:]))
             self.fanouts = {name: self.synapses.total_fanout(name) for name in self.synapses.fanout}
         expected = _class_scores(self.reference(images)).argmax(1)
-        known = None
-        if labels is not None:
-            labels = labels.to(expected.device)
-            known = labels >= 0
-            self.labelled += int(known.sum())
-            self.source_correct += int((expected == labels)[known].sum())
+        labels = torch.full_like(expected, -1) if labels is None else labels.to(expected.device)
+        self.labelled += int((labels >= 0).sum())
+        self.source_correct += int((expected == labels).sum())
         self.images += len(images)
         for time, prediction in self._predictions(images):
             self.agreed[time] += int((prediction == expected).sum())
-            if known is not None:
-                self.correct[time] += int((prediction == labels)[known].sum())
+            self.correct[time] += int((prediction == labels).sum())
 
     def _predictions(self, images: Tensor) -> Iterable[tuple[int, Tensor]]:
         total, time = torch.zeros(()), 0
@@ -102,7 +98,7 @@ class _Tally:
         if quantum is None:
             by_position = (emitted != 0).sum(1).to(emitted)
         else:
-            by_position = torch.linalg.vector_norm(emitted, ord=1, dim=1) / quantum
+            by_position = emitted.abs().sum(1) / quantum
         span = slice(first, first + len(emitted))
         if name in self.network.neurons:
             self.spikes[span] += by_position.flatten(1).sum(1, dtype=torch.float64).cpu()

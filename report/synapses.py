@@ -14,12 +14,13 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.graph import call_node
 from spikeport.convert.ops import HOMOGENEOUS, WEIGHTED
 from spikeport.convert.same_padding import SamePadded, pad_same
 from spikeport.report.events import pass_events
 
-CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 @dataclass
@@ -68,30 +69,29 @@ def synapse_count(layer: nn.Module, events: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return events.sum() * layer.out_features
     assert isinstance(layer, nn.modules.conv._ConvNd)
-    size = layer.kernel_size
+    size, convolve = layer.kernel_size, CONVOLUTIONS[len(layer.kernel_size)]
+    # every weight counts the same, so the channels of a group may be summed first
+    by_group = events[0].unflatten(0, (layer.groups, -1)).sum(1, keepdim=True)
+    ones = events.new_ones(1, 1, *size)
     if layer.transposed:
-        ones = events.new_ones(layer.in_channels, 1, *size)
         output = TRANSPOSED[len(size)](
-            events,
+            by_group,
             ones,
             None,
             layer.stride,
             layer.padding,
             layer.output_padding,
-            layer.groups,
+            1,
             layer.dilation,
         )
-        return output.sum() * (layer.out_channels // layer.groups)
-    padding: Any = layer.padding
-    if isinstance(layer, SamePadded):
-        events, padding = pad_same(events, layer, 0.0), 0
-    elif layer.padding_mode != "zeros":
-        events = F.pad(events, layer._reversed_padding_repeated_twice, layer.padding_mode)
-        padding = 0
-    ones = events.new_ones(layer.groups, layer.in_channels // layer.groups, *size)
-    output = CONVOLUTIONS[len(size)](
-        events, ones, None, layer.stride, padding, layer.dilation, layer.groups
-    )
+    else:
+        padding: Any = layer.padding
+        if isinstance(layer, SamePadded):
+            by_group, padding = pad_same(by_group, layer, 0.0), 0
+        elif layer.padding_mode != "zeros":
+            pads = layer._reversed_padding_repeated_twice
+            by_group, padding = F.pad(by_group, pads, layer.padding_mode), 0
+        output = convolve(by_group, ones, None, layer.stride, padding, layer.dilation)
     return output.sum() * (layer.out_channels // layer.groups)
 
 
@@ -122,13 +122,13 @@ class _Counter:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
             with torch.no_grad():
                 if node.meta["role"] == "neuron":
-                    neuron = self.network.get_submodule(node.target)
+                    neuron = self.network.neuron(node.target)
                     self.values[node] = neuron.analog(args[0])
                     theta = neuron.per_channel(neuron.threshold, args[0])
                     self._new_source(node, theta.expand_as(args[0]))
                     self.found.neurons += args[0].numel()
                     continue
-                self.values[node] = self.network.call(node, args, kwargs)
+                self.values[node] = call_node(self.network, node, args, kwargs)
             if node.meta["op"] in WEIGHTED and node.op == "call_module":
                 self._count(node)
             elif node.meta["spikes"]:
@@ -191,7 +191,7 @@ class _Counter:
             (node.args, node.kwargs), lambda s: self.quanta.get(s, self.values[s])
         )
         with torch.no_grad():
-            return self.network.call(node, args, kwargs)
+            return call_node(self.network, node, args, kwargs)
 
 
 MOVING = {

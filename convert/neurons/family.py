@@ -129,9 +129,9 @@ class SpikingNeuron(nn.Module):
         lowest, highest = self._total_bounds(threshold)
         emitted = []
         for now in current:
-            spikes, state = step(now, state, threshold, self.spec, lowest, highest)
-            emitted.append(spikes * threshold)
-        return torch.stack(emitted), state
+            out, state = step(now, state, threshold, self.spec, lowest, highest)
+            emitted.append(out)
+        return (torch.stack(emitted) if len(emitted) > 1 else emitted[0][None]), state
 
     def start(self, like: Tensor) -> State:
         """The state before the first timestep, for an input shaped like [B, ...]."""
@@ -186,10 +186,10 @@ def step(
         highest: upper bound of it (>= 0), or None.
 
     Returns:
-        Signed spike counts n, [B, ...], and the state after the timestep.
+        The emitted values, spike counts n times θ, [B, ...], and the state after the timestep.
     """
     v = (state.v if spec.leak == 1 else state.v * spec.leak) + current
-    spikes = torch.floor(v / threshold).clamp(-spec.max_down, spec.max_up)
+    spikes = (v / threshold).floor_().clamp_(-spec.max_down, spec.max_up)
     time, total = state.time + 1, state.total
     if total is not None:
         # the margin keeps t·6/θ = 12 from being floored to 11 by rounding
@@ -198,9 +198,6 @@ def step(
         if highest is not None:
             spikes = torch.minimum(spikes, torch.floor(highest * time + 1e-3) - total)
         total = total + spikes
-    v = (
-        torch.where(spikes != 0, torch.zeros_like(v), v)
-        if spec.hard_reset
-        else v - spikes * threshold
-    )
-    return spikes, State(v, total, time)
+    out = spikes * threshold
+    v = torch.where(spikes != 0, torch.zeros_like(v), v) if spec.hard_reset else v - out
+    return out, State(v, total, time)

@@ -36,7 +36,8 @@ def calibrate(network: SpikingNetwork, x: Tensor) -> SpikingNetwork:
     largest: dict[str, float] = {}
     network.analog(x, lambda name, current: largest.update({name: float(current.abs().max())}))
     for name, neuron in network.neurons.items():
-        top = neuron.high if neuron.high < math.inf else max(largest[name], 1e-3)
+        bounded = neuron.low > -math.inf and neuron.high < math.inf
+        top = neuron.high if bounded else max(largest[name], 1e-3)
         neuron.threshold.fill_(top / neuron.max_up)
         neuron.v0.copy_(neuron.threshold / 2)
     return network
@@ -49,14 +50,20 @@ def converted(model: nn.Module, x: Tensor, neuron: str | Neuron = "signed") -> S
 
 
 @torch.no_grad()
-def randomise(model: nn.Module) -> nn.Module:
-    """Batch norms as after training; with fresh ones deep networks have constant outputs."""
+def randomise(model: nn.Module, x: Tensor | None = None) -> nn.Module:
+    """Batch norms as after training; with fresh ones deep networks have constant outputs.
+
+    Their statistics are those of the batch ``x``, if there is one.
+    """
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
             module.weight.uniform_(0.6, 1.4)
             module.bias.normal_(0, 0.2)
+            module.momentum = 1.0
+    if x is not None:
+        model.train()(x)
     return model.eval()
 
 

@@ -19,6 +19,7 @@ FREE = {  # follow the input's size
         (2, 3)
     ),
     "scale by width": lambda self, x: x.sum((2, 3)) / (x.shape[-1] // 2),
+    "ceil": lambda self, x: x.mean((2, 3)) * math.ceil(x.shape[-1] / 3),
     "grid": lambda self, x: x.mean(2) @ torch.arange(x.shape[-1], device=x.device).to(x.dtype),
     "batch of zeros": lambda self, x: torch.cat([x, x.new_ones(x.shape)], 1).mean((2, 3)),
     "zeros like": lambda self, x: (x + torch.ones_like(x)).mean((2, 3)),
@@ -33,7 +34,6 @@ BAKED = {  # decide by it
     "if": lambda self, x: (x if x.shape[-1] > 9 else 2 * x).mean((2, 3)),
     "int": lambda self, x: x.mean((2, 3)) * int(x.shape[-1]),
     "range": lambda self, x: sum(x[:, :, i] for i in range(x.shape[2])).mean(-1),
-    "ceil": lambda self, x: x.mean((2, 3)) * math.ceil(x.shape[-1] / 3),
     "float": lambda self, x: x.mean((2, 3)) * float(x.shape[-1]) ** 0.5,
     "assert": lambda self, x: torch._assert(x.shape[-1] == 8, "") or x.mean((2, 3)),
 }
@@ -72,6 +72,19 @@ def test_a_decision_by_the_size_holds_for_that_size_only(name, written, images, 
     for run in (snn.analog, lambda x: snn(x, 4)):
         with pytest.raises(ConversionError, match="module '0' decides by the input's shape"):
             run(other)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 4, None])
+def test_sizes_of_the_image_serve_what_changes_in_time(chunk, written, images, converted):
+    def forward(self, x):
+        batch, still = x.shape[0], self.conv(x)
+        y = still.relu().reshape(batch, 2, -1)
+        return y.mean(-1) + torch.zeros(still.size(0), 2)
+
+    model = written(forward)
+    snn = converted(model, images)
+    assert (snn(images, 64, chunk=chunk) - model(images)).abs().max() < 0.05
 
 
 @torch.no_grad()

@@ -1,0 +1,84 @@
+"""Small helpers on graphs and on the modules that they refer to by dotted path."""
+
+import functools
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+
+def call_node(root: nn.Module, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """Evaluate a node other than a placeholder or the output, on given arguments."""
+    if node.op == "call_module":
+        return root.get_submodule(node.target)(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    if node.op == "get_attr":
+        return attribute(root, node.target)
+    return node.target(*args, **kwargs)
+
+
+def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
+    """The module that a call_module node calls."""
+    return root.get_submodule(node.target) if node.op == "call_module" else None
+
+
+def location(node: fx.Node) -> str:
+    """Where a node stands in the source network, for messages."""
+    return f"module '{node.meta.get('path') or 'top'}'"
+
+
+def eliminate_dead(graph: fx.Graph) -> None:
+    """Remove nodes nobody reads, but for the guards on the input's shape."""
+    graph.eliminate_dead_code(
+        lambda node: node.op in ("placeholder", "output") or "guard" in node.meta
+    )
+
+
+def attribute(root: nn.Module, path: str) -> Any:
+    """The parameter, buffer or module at a dotted ``path``."""
+    return functools.reduce(getattr, path.split("."), root)
+
+
+def exists(root: nn.Module, path: str) -> bool:
+    """Whether there is a module, parameter or buffer at a dotted ``path``."""
+    try:
+        attribute(root, path)
+    except AttributeError:
+        return False
+    return True
+
+
+def unique(root: nn.Module, path: str) -> str:
+    """``path``, or ``path#1``, ``path#2``, … if something is there."""
+    count, candidate = 0, path
+    while exists(root, candidate):
+        count += 1
+        candidate = f"{path}#{count}"
+    return candidate
+
+
+def place(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put ``module`` at a dotted ``path``; what was there keeps its children below it."""
+    parent, _, name = path.rpartition(".")
+    holder = holder_at(root, parent)
+    old = holder._modules.get(name)
+    if old is not None:
+        for child, value in old.named_children():
+            if child not in dict(module.named_children()):
+                module.add_module(child, value)
+    holder.add_module(name, module)
+
+
+def place_tensor(root: nn.Module, path: str, value: Tensor) -> None:
+    """Register a buffer at a dotted path, making the modules on the way."""
+    parent, _, name = path.rpartition(".")
+    holder_at(root, parent).register_buffer(name, value)
+
+
+def holder_at(root: nn.Module, path: str) -> nn.Module:
+    """The module at a dotted path, made of empty modules where there are none."""
+    for part in path.split(".") if path else []:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    return root
