@@ -22,11 +22,11 @@ lint: $(VENV)/.test | .types/spikeport
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
+$(VENV)/.demo: pyproject.toml setup.py $(wildcard cpu/src/*) | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[demo]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
+$(VENV)/.test: pyproject.toml setup.py $(wildcard cpu/src/*) | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[demo,dev]'
 	touch $@ $(VENV)/.demo
 

@@ -37,6 +37,9 @@ def build(
         analog_bottlenecks: leave linear bottlenecks analog instead of giving them signed neurons.
         simplify: see ``trace``.
 
+    Returns:
+        The network, in eval mode, its parameters frozen (``requires_grad_(True)`` to train them).
+
     Raises:
         ConversionError: the model is in training mode; an operation has no spiking form (all of
             them are listed); the graph does not compute what the model computes.
@@ -71,7 +74,8 @@ def build(
             "ReLU6, hardtanh, clamp) and no layer that needs spikes"
         )
     _check_equal(model, network, example)
-    return network
+    # frozen: autograd would keep every timestep of every inference in memory
+    return network.requires_grad_(False)
 
 
 def _check_equal(model: nn.Module, network: SpikingNetwork, example: Tensor) -> None:

@@ -14,6 +14,7 @@ from spikeport.convert.graph import attribute, call_node, exists, place, place_t
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.roles import in_time
 from spikeport.convert.simulate import Observer, require_timesteps, simulate
+from spikeport.cpu import loader
 from spikeport.cuda.available import why_unavailable
 
 BACKENDS = ("auto", "torch", "cpu", "cuda")
@@ -98,7 +99,11 @@ class SpikingNetwork(nn.Module):
 
     @property
     def backend(self) -> str:
-        """``"auto"`` or ``"torch"``: what simulates the timesteps."""
+        """``"torch"``, ``"cpu"`` or ``"auto"``: what simulates the timesteps.
+
+        ``"cpu"``, the native engine, is for inference in float32 without hooks; ``"auto"`` takes it
+        for every call that it suits, and torch for the others.
+        """
         return self._backend
 
     @backend.setter
@@ -108,10 +113,8 @@ class SpikingNetwork(nn.Module):
         if name == "cuda":
             reason = why_unavailable() or "this version has no CUDA kernels yet"
             raise ConversionError(f"backend 'cuda': {reason}; use 'torch', which also runs on GPUs")
-        if name == "cpu":
-            raise ConversionError(
-                "backend 'cpu': the native engine is not part of this version; use 'torch'"
-            )
+        if name == "cpu" and loader.why_unavailable():
+            raise ConversionError(f"backend 'cpu': {loader.why_unavailable()}, or use 'torch'")
         self._backend = name
 
     def forward(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:

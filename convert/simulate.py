@@ -50,8 +50,10 @@ def simulate(
         For each chunk the outputs at its timesteps, [t, B, ...], in the source network's
         structure. Their mean over all timesteps is the decoded output.
     """
-    run = _Run(network, x, observe)
-    chunk = chunk or _chunk_size(network, x)
+    from spikeport.convert.native import start  # which is built on this file
+
+    run = start(network, x, observe) or _Run(network, x, observe)
+    chunk = chunk or run.default_chunk()
     while run.time < timesteps:
         yield run.advance(min(chunk, timesteps - run.time))
 
@@ -86,6 +88,10 @@ class _Run:
                 args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.static.__getitem__)
                 self.static[node] = call_node(network, node, args, kwargs)
                 network.check_guard(node, self.static[node])
+
+    def default_chunk(self) -> int:
+        """Timesteps at once where the caller leaves it open."""
+        return _chunk_size(self.network, self.static[self.nodes[0]])
 
     def advance(self, steps: int) -> Any:
         """Simulate the next timesteps; returns the outputs at each."""

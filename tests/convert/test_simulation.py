@@ -242,7 +242,7 @@ def test_thresholds_that_cannot_be_are_refused_and_named(name, bad, snn, x):
         snn.anytime(x, 4)
 
 
-@pytest.mark.parametrize("backend", ["cuda", "cpu", "tpu"])
+@pytest.mark.parametrize("backend", ["cuda", "tpu"])
 def test_backends_that_are_not_there_are_refused(backend, snn):
     with pytest.raises(ConversionError, match=f"backend '?{backend}"):
         snn.backend = backend

@@ -1,0 +1,307 @@
+"""The time loop on the native CPU engine: packed spikes from neuron to neuron.
+
+Neurons run in the graph's order. Everything between them is part of a neuron's synapses (see
+``native_plan.py``) or is computed by torch when a neuron or the output asks for it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.native_layers import layers_of
+from spikeport.convert.native_plan import (
+    Current,
+    Part,
+    Spikes,
+    Weighted,
+    geometry,
+    pool_geometry,
+    runs_in_order,
+)
+from spikeport.convert.roles import IN_TIME
+from spikeport.convert.simulate import Observer, _chunk_size, _Run
+from spikeport.cpu.loader import why_unavailable
+from spikeport.cpu.maxpool import max_pool
+from spikeport.cpu.streams import Stream
+
+if TYPE_CHECKING:
+    from spikeport.convert.network import SpikingNetwork
+
+CHUNK = 32  # timesteps: enough to use every weight often while it is in the cache
+SLICE_BYTES = 16 * 2**20  # of a tensor that torch computes for a part of a chunk
+# Above this density of spikes a layer is computed by torch: the engine's additions per input are
+# then slower than a dense convolution and a neuron update that reads its result from memory.
+DENSE_ABOVE = 0.35
+
+
+class NativeRun(_Run):
+    """One presentation of one batch, on the engine."""
+
+    def __init__(self, network: "SpikingNetwork", x: Tensor, observe: Observer | None) -> None:
+        super().__init__(network, x, observe)
+        self.layers = layers_of(network)
+        self.plan = self.layers.plan
+        self.streams: dict[fx.Node, Stream] = {}
+        self.dense: dict[fx.Node, set[fx.Node]] = {}  # neuron: its weighted inputs left to torch
+        self.split: dict[fx.Node, int] = {}
+        self.fixed: dict[fx.Node, Tensor] = {}  # static currents, channels last
+
+    def default_chunk(self) -> int:
+        """Timesteps at once where the caller leaves it open."""
+        torch_only = [
+            node
+            for node in self.nodes
+            if node.meta["role"] in ("neuron", "difference") and node not in self.plan.packed
+        ]
+        loose = [
+            part
+            for parts in self.plan.parts.values()
+            for part in parts
+            if isinstance(part, Current) and not part.static
+        ]
+        if torch_only or loose or self.observe is not None:
+            return _chunk_size(self.network, self.static[self.nodes[0]])
+        return CHUNK
+
+    @torch.no_grad()
+    def advance(self, steps: int) -> Any:
+        """Simulate the next timesteps; returns the outputs at each."""
+        values: dict[fx.Node, Any] = {}
+        outputs = None
+        for place, node in enumerate(self.nodes):
+            if not runs_in_order(node):
+                continue
+            if node.meta["role"] == "output":
+                outputs = fx.node.map_arg(node.args[0], lambda n: self._unfold(n, values, steps))
+            elif node.meta["role"] not in ("neuron", "difference"):  # a guard, on sizes
+                if self.time == 0:
+                    self._check_decision(node, steps)
+            elif node in self.plan.parts:
+                self._fire(node, values, steps)
+            elif node in self.plan.packed:
+                self._pool(node)
+            else:
+                for source in node.all_input_nodes:
+                    self._compute(source, values, steps)
+                values[node] = self._in_time(node, values, steps)
+            self._forget(place, values)
+        self.time += steps
+        return outputs
+
+    def _forget(self, place: int, values: dict[fx.Node, Any]) -> None:
+        for kept in (values, self.streams):
+            for node in [node for node in kept if self.plan.last_use[node] <= place]:
+                del kept[node]
+
+    def _fire(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Run a neuron layer over the chunk."""
+        parts = self.plan.parts[node]
+        dense = self._dense_parts(node, parts)
+        native: list[Part] = [part for part in parts if part not in dense]
+        built = self.layers.get(node, native, self.streams)
+        streams = [self.streams[source] for source in built.sources]
+        fixed = [self._fixed(p.node) for p in parts if isinstance(p, Current) and p.static]
+        loose = [
+            _as_maps(self._unfold(p.node, values, steps))
+            for p in parts
+            if isinstance(p, Current) and not p.static
+        ]
+        batch, height, width = self._output_shape(native, dense, [*fixed, *loose])
+        step = steps
+        if dense:
+            per_step = 4 * built.layer.channels * batch * height * width
+            step = max(1, min(steps, SLICE_BYTES // per_step))
+        if node not in self.split:
+            self.split[node] = built.layer.split_for(streams)
+        state, out = self.state.get(node), None
+        for begin in range(0, steps, step):
+            span = (begin, min(begin + step, steps))
+            currents = [*fixed, *(current[slice(*span)] for current in loose)]
+            currents += [self._dense(part, *span) for part in dense]
+            out, state = built.layer.run(
+                streams,
+                currents,
+                state,
+                (steps, batch, height, width),
+                part=span,
+                out=out,
+                split=self.split[node],
+            )
+        assert out is not None
+        self.streams[node], self.state[node] = out, state
+        self._show_packed(node)
+
+    def _dense_parts(self, node: fx.Node, parts: list[Part]) -> list[Weighted]:
+        """The weighted inputs whose spikes are too many; decided in the first chunk."""
+        if node not in self.dense:
+            self.dense[node] = {
+                part.node for part in parts if isinstance(part, Weighted) and self._too_many(part)
+            }
+        return [p for p in parts if isinstance(p, Weighted) and p.node in self.dense[node]]
+
+    def _too_many(self, part: Weighted) -> bool:
+        layer: Any = self.network.get_submodule(str(part.node.target))
+        if getattr(layer, "groups", 1) > 1:
+            return False
+        streams = [self.streams[wire.source] for wire in part.wires]
+        sizes = [stream.bits[..., 0, :, :].numel() for stream in streams]
+        mean = sum(s.density * n for s, n in zip(streams, sizes, strict=True)) / sum(sizes)
+        return mean > DENSE_ABOVE
+
+    def _dense(self, part: Weighted, begin: int, end: int) -> Tensor:
+        """The current of a weighted layer at timesteps [begin, end), by torch."""
+        values: dict[fx.Node, Any] = {}
+        kept = self.streams
+        self.streams = {
+            source: kept[source].between(begin, end)
+            for source in {wire.source for wire in part.wires}
+        }
+        try:
+            return _as_maps(self._unfold(part.node, values, end - begin))
+        finally:
+            self.streams = kept
+
+    def _output_shape(
+        self, native: Sequence[Part], dense: Sequence[Weighted], currents: Sequence[Tensor]
+    ) -> tuple[int, int, int]:
+        """(B, H, W) of a layer, from any of its inputs."""
+        if currents:
+            return (currents[0].shape[1], *currents[0].shape[3:])
+        for part in (*native, *dense):
+            if isinstance(part, Spikes):
+                stream = self.streams[part.source]
+                return (stream.batch, *stream.size)
+            if isinstance(part, Weighted):
+                stream = self.streams[part.wires[0].source]
+                layer: Any = self.network.get_submodule(str(part.node.target))
+                if isinstance(layer, nn.Linear):
+                    return stream.batch, 1, 1
+                return (stream.batch, *geometry(layer, stream.size).output_size(*stream.size))
+        raise AssertionError("a neuron without an input")
+
+    def _fixed(self, node: fx.Node) -> Tensor:
+        """A current that is the same at every timestep, [1, B, C, H, W]."""
+        if node not in self.fixed:
+            value = self.static[node]
+            batch = self.static[self.nodes[0]].shape[0]
+            if value.ndim < 3 or value.shape[0] != batch:
+                value = value.expand(batch, *value.shape[-len(node.meta["shape"]) + 1 :])
+            self.fixed[node] = _as_maps(value[None])
+        return self.fixed[node]
+
+    def _pool(self, node: fx.Node) -> None:
+        source = self.streams[node.args[0]]
+        pool: Any = self.network.get_submodule(str(node.target))
+        like = torch.empty(1, 1, *source.size)
+        size = tuple(pool(like).shape[2:])
+        pooled, self.state[node] = max_pool(source, pool_geometry(pool), size, self.state.get(node))
+        self.streams[node] = pooled
+        self._show_packed(node)
+
+    def _show_packed(self, node: fx.Node) -> None:
+        if self.observe is not None:
+            emitted = self._unpacked(node)
+            self._show(node, emitted)
+
+    def _unpacked(self, node: fx.Node) -> Tensor:
+        """[t, B, ...] of a packed node."""
+        emitted = self.streams[node].unpack(self.layers.threshold(node))
+        return emitted if len(node.meta["shape"]) == 4 else emitted[..., 0, 0]
+
+    def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        self._compute(node, values, steps)
+        return super()._unfold(node, values, steps)
+
+    def _compute(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Make sure that the value of a node that changes in time is there, [t·B, ...]."""
+        role = node.meta["role"]
+        if node in values or (node in self.static and role != "shape"):
+            return
+        if node in self.streams:
+            values[node] = self._unpacked(node).flatten(0, 1)
+            return
+        if role == "shape":  # sizes are those of the folded batch, whatever they are of
+            self._compute_shape(node, values, steps)
+            return
+        assert role in IN_TIME, node
+        for source in node.all_input_nodes:
+            self._compute(source, values, steps)
+        values[node] = self._in_time(node, values, steps)
+
+    def _check_decision(self, node: fx.Node, steps: int) -> None:
+        """Evaluate a guard on silent stand-ins: only sizes matter, and two timesteps show them."""
+        few = min(steps, 2)
+        silent: dict[fx.Node, Any] = {}
+        for source, stream in self.streams.items():
+            maps = len(source.meta["shape"]) == 4
+            shape = (stream.channels, *stream.size) if maps else (stream.channels,)
+            silent[source] = torch.zeros(few * stream.batch, *shape)
+        self._compute(node, silent, few)
+
+    def _compute_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Sizes of packed values are known without unpacking them."""
+        stand_ins = dict(values)
+        for source in node.all_input_nodes:
+            if source in self.streams and source not in values:
+                stream = self.streams[source]
+                maps = len(source.meta["shape"]) == 4
+                shape = (stream.channels, *stream.size) if maps else (stream.channels,)
+                stand_ins[source] = torch.empty(()).expand(steps * stream.batch, *shape)
+            else:
+                self._compute(source, values, steps)
+                if source in values:
+                    stand_ins[source] = values[source]
+        values[node] = self._folded_shape(node, stand_ins, steps)
+        self.network.check_guard(node, values[node])
+
+
+def _as_maps(current: Tensor) -> Tensor:
+    """[t, B, C] or [t, B, C, H, W] as [t, B, C, H, W] with channels innermost in memory."""
+    if current.ndim == 3:
+        return current.contiguous()[..., None, None]
+    if current.stride(2) == 1 and current.stride(4) >= current.shape[2]:
+        return current
+    return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def start(network: "SpikingNetwork", x: Tensor, observe: Observer | None) -> _Run | None:
+    """A run on the engine, or None where torch has to do it.
+
+    Raises:
+        ConversionError: the backend is "cpu" and the engine cannot run this call.
+    """
+    if network.backend not in ("cpu", "auto"):
+        return None
+    reason = _why_not(network, x)
+    if network.backend == "auto" and _may_differentiate(network, x):
+        return None
+    if reason is None:
+        return NativeRun(network, x, observe)
+    if network.backend == "cpu":
+        raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
+    return None
+
+
+def _may_differentiate(network: "SpikingNetwork", x: Tensor) -> bool:
+    wanted = any(value.requires_grad for value in (x, *network.parameters()))
+    return wanted and torch.is_grad_enabled()
+
+
+def _why_not(network: "SpikingNetwork", x: Tensor) -> str | None:
+    """Why the engine cannot run a call: it does inference in float32 on a CPU, without hooks."""
+    missing = why_unavailable()
+    if missing:
+        return missing
+    values = [x, *network.parameters(), *network.buffers()]
+    if any(value.device.type != "cpu" for value in values):
+        return "the network or its input is not on the CPU"
+    if any(value.dtype != torch.float32 for value in values if value.is_floating_point()):
+        return "the network or its input is not float32"
+    if network.training or x.requires_grad:
+        return "it does not differentiate, and the network is in training mode or x needs gradients"
+    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+        return "it does not call the modules, and one of them has hooks"
+    return None

@@ -1,0 +1,1 @@
+"""The native CPU engine: packed spikes, event-driven synapses fused with the neurons."""

@@ -1,0 +1,64 @@
+"""Max pooling of spikes: what the largest running sum in each window grew by."""
+
+import torch
+from torch import Tensor
+
+from spikeport.cpu.loader import EngineError, check, library, threads_or_all
+from spikeport.cpu.streams import Stream
+from spikeport.cpu.structs import MaxPoolStruct
+from spikeport.cpu.synapses import Geometry
+
+
+def max_pool(
+    stream: Stream,
+    geometry: Geometry,
+    size: tuple[int, int],
+    counts: Tensor | None = None,
+    *,
+    threads: int | None = None,
+    path: str = "",
+) -> tuple[Stream, Tensor]:
+    """Pool a chunk.
+
+    The window's largest sum grows in one timestep by no more than any neuron fires, and all spikes
+    of a channel stand for the same value, so the result fits the planes of the source.
+
+    Args:
+        stream: spikes n of positive value.
+        geometry: the windows; every one must touch the image.
+        size: (H, W) of the output.
+        counts: sums of n before the chunk, as returned for the last one; updated in place.
+        threads: by default as many as torch uses.
+        path: instruction set, by default the best that runs here.
+
+    Returns:
+        The pooled spikes, and the sums, int32 [B, H, W, 64·words].
+    """
+    height, width = stream.size
+    words = int(stream.bits.shape[5])
+    shape = (stream.batch, height, width, 64 * words)
+    if counts is None:
+        counts = torch.zeros(shape, dtype=torch.int32)
+    if tuple(counts.shape) != shape or counts.dtype != torch.int32:
+        raise EngineError(f"counts are {counts.dtype} {list(counts.shape)}; expected {shape}")
+    last = [
+        (n - 1) * s - p for n, s, p in zip(size, geometry.stride, geometry.padding, strict=True)
+    ]
+    if last[0] >= height or last[1] >= width or min(size) < 1:
+        raise EngineError(f"output size {size}: the last windows lie outside {stream.size}")
+    if any(p >= d * (k - 1) + 1 for k, p, d in _sides(geometry)):
+        raise EngineError(f"{geometry}: the first windows lie in the padding")
+    levels = stream.levels
+    out = Stream.empty(stream.batch, *size, stream.timesteps, stream.channels, levels)
+    struct = MaxPoolStruct(
+        stream.struct(),
+        *(stream.batch, *size, *geometry.kernel, *geometry.stride, *geometry.padding),
+        *geometry.dilation,
+        *(counts.data_ptr(), out.bits.data_ptr()),
+    )
+    check(library().sp_run_maxpool(struct, path.encode(), threads_or_all(threads)))
+    return out, counts
+
+
+def _sides(geometry: Geometry) -> list[tuple[int, int, int]]:
+    return list(zip(geometry.kernel, geometry.padding, geometry.dilation, strict=True))

@@ -1,0 +1,99 @@
+// The C interface of the engine. Python fills these structs through ctypes (cpu/structs.py).
+//
+// A packed stream holds whole-number spikes n of C channels as bit planes, channels last:
+//   uint64 [batch][height][width][timesteps][planes][words],  words = ceil(C / 64)
+// Plane j < magnitudes is bit j of |n|; one more plane holds the signs (1: negative) if has_sign.
+// Channel c is bit c % 64 of word c / 64; bits past C are 0.
+#pragma once
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const uint64_t* bits;
+    int32_t height, width, timesteps, channels, words, magnitudes, has_sign, reserved;
+} sp_stream;
+
+// Synapses from one stream. weights: value that one spike adds, by output block (see sp_block):
+//   gathered: float [block][kernel_y * kernel_x][channels / groups][row], rows of 1 << row_shift
+//             bytes of which block.width floats count; 64-byte aligned
+//   masked:   float [block][kernel_y * kernel_x][block.width], output channel = input channel
+typedef struct {
+    sp_stream source;
+    const float* weights;
+    int32_t masked, groups;
+    int32_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+} sp_term;
+
+// Output channels first .. first + count - 1, all of one group. width: count rounded up to 16, at
+// most 64; offset: sum of the widths before it; index: its number. Per-channel arrays of the layer
+// are laid out by offset.
+typedef struct {
+    int32_t first, count, width, offset, index;
+} sp_block;
+
+// A current that is added as it is: data[b * stride_b + y * stride_y + x * stride_x
+// + t * stride_t + channel]; strides in floats.
+typedef struct {
+    const float* data;
+    int64_t stride_b, stride_y, stride_x, stride_t;
+} sp_current;
+
+typedef struct {
+    const float *threshold, *v0, *bias, *lowest, *highest;  // [padded]; the last three may be null
+    int32_t max_up, max_down, hard_reset, reserved;
+    float leak;
+} sp_neuron;
+
+// One layer of neurons and everything that feeds it, over timesteps [begin, end) of a chunk; the
+// currents start at `begin`.
+typedef struct {
+    int32_t batch, height, width, channels, timesteps, begin, end, past;  // past: before begin
+    int32_t n_blocks, padded, n_terms, n_currents, fresh, tile, row_shift;
+    int32_t split, reserved;  // channels per portion of the weights; 0: all at once
+    const sp_block* blocks;
+    const sp_term* terms;
+    const sp_current* currents;
+    sp_neuron neuron;
+    float *v, *total;  // [batch][height][width][padded]; total may be null; fresh: not yet written
+    uint64_t* out;     // [batch][height][width][timesteps][magnitudes + has_sign][words]
+    int32_t out_magnitudes, out_has_sign;
+} sp_layer;
+
+// Max pool on running sums: emits the change of max over the window of the spike counts so far.
+// counts: int32 [batch][height][width][64 * words] of the source before the chunk, then updated.
+typedef struct {
+    sp_stream source;
+    int32_t batch, out_height, out_width;
+    int32_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+    int32_t* counts;
+    uint64_t* out;  // planes as in the source
+} sp_maxpool;
+
+#define SP_OK 0
+#define SP_OUT_OF_MEMORY 1
+#define SP_NO_SUCH_PATH 2
+
+#pragma GCC visibility push(default)
+const char* sp_version(void);
+// Instruction sets this machine can run, best first: "avx512 avx2 portable".
+const char* sp_paths(void);
+int sp_run_layer(const sp_layer* layer, const char* path, int threads);
+int sp_run_maxpool(const sp_maxpool* pool, const char* path, int threads);
+// values [timesteps][batch][height][width][channels] = n * value[channel], timesteps [begin, end)
+int sp_unpack(const sp_stream* source, int batch, int begin, int end, const float* value,
+              float* values, int threads);
+// the inverse, over all timesteps; n = round(values / value)
+int sp_pack(const float* values, int batch, const float* value, const sp_stream* target,
+            uint64_t* out, int threads);
+// counts [timesteps][2]: sum of |n|, number of set magnitude bits
+int sp_count(const sp_stream* source, int batch, int64_t* counts, int threads);
+// additions per second of L1-resident vectors, one thread
+double sp_peak_adds(const char* path);
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif

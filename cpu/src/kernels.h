@@ -1,0 +1,23 @@
+// What each instruction set's file offers to api.cpp.
+#pragma once
+
+typedef struct {
+    size_t entries, slots, taps, sums;  // of Lists
+} ScratchSizes;
+
+typedef struct {
+    uint32_t *entries, *starts, *ends;
+    size_t capacity;        // of entries
+    const uint64_t** taps;  // source words of each kernel position
+    float* sums;            // currents of a tile, see run_split
+} Lists;
+
+typedef struct {
+    ScratchSizes (*scratch_sizes)(const sp_layer*);
+    void (*run_tile)(const sp_layer*, const Lists*, int64_t from, int64_t to, int first_block,
+                     int last_block);
+    void (*run_pool_row)(const sp_maxpool*, int b, int y, int32_t* sums);
+    double (*peak_adds)(void);
+} Kernels;
+
+extern const Kernels kernels_avx512, kernels_avx2, kernels_portable;

@@ -1,0 +1,21 @@
+// The hot code, once for each instruction set. Nothing of the C++ library may be used here: the
+// linker keeps one copy of its templates, perhaps the one with instructions another CPU lacks.
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+#include "kernels.h"
+
+namespace spikeport_avx2 {
+#include "simd_avx2.h"
+#include "neuron.h"
+#include "lists.h"
+#include "layer.h"
+#include "maxpool.h"
+#include "peak.h"
+}  // namespace spikeport_avx2
+
+extern const Kernels kernels_avx2 = {
+    spikeport_avx2::scratch_sizes, spikeport_avx2::run_tile, spikeport_avx2::run_pool_row,
+    spikeport_avx2::peak_adds};

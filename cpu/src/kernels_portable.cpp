@@ -1,0 +1,21 @@
+// The hot code, once for each instruction set. Nothing of the C++ library may be used here: the
+// linker keeps one copy of its templates, perhaps the one with instructions another CPU lacks.
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+#include "kernels.h"
+
+namespace spikeport_portable {
+#include "simd_portable.h"
+#include "neuron.h"
+#include "lists.h"
+#include "layer.h"
+#include "maxpool.h"
+#include "peak.h"
+}  // namespace spikeport_portable
+
+extern const Kernels kernels_portable = {
+    spikeport_portable::scratch_sizes, spikeport_portable::run_tile, spikeport_portable::run_pool_row,
+    spikeport_portable::peak_adds};

@@ -1,0 +1,312 @@
+// A layer of neurons fused with its synapses: currents never leave the registers.
+//
+// Work is cut into tiles of output positions. For each tile the active inputs are listed once;
+// then block by block of output channels (its weights stay in the L2 cache), position by
+// position, timestep by timestep, the listed weight rows are added up and the neurons fire.
+#pragma once
+
+static const float scales[16] = {1,  2,  4,  8,  16,  32,  64,  128,
+                                 -1, -2, -4, -8, -16, -32, -64, -128};
+
+template <int N, bool UNIT>
+static inline void add_row(F* acc, const char* rows, uint32_t entry) {
+    const float* row = (const float*)(rows + (UNIT ? entry : entry & ~63u));
+    const F scale = all(UNIT ? 1.0f : scales[entry & 15u]);
+    for (int i = 0; i < N; ++i) {
+        F weight = load(row + 16 * i);
+        acc[i] = UNIT ? add(acc[i], weight) : add_scaled(acc[i], weight, scale);
+    }
+}
+
+// acc[i] += rows, in CHAINS sums that do not wait for each other.
+template <int N, bool UNIT>
+static inline void gather(F* acc, const char* rows, const uint32_t* entry, const uint32_t* last) {
+    F other[CHAINS - 1][N];
+    for (int k = 0; k < CHAINS - 1; ++k)
+        for (int i = 0; i < N; ++i) other[k][i] = all(0.0f);
+    for (; entry + CHAINS <= last; entry += CHAINS) {
+        add_row<N, UNIT>(acc, rows, entry[0]);
+        for (int k = 1; k < CHAINS; ++k) add_row<N, UNIT>(other[k - 1], rows, entry[k]);
+    }
+    for (; entry < last; ++entry) add_row<N, UNIT>(acc, rows, *entry);
+    for (int k = 0; k < CHAINS - 1; ++k)
+        for (int i = 0; i < N; ++i) acc[i] = add(acc[i], other[k][i]);
+}
+
+// 64 bits from bit `first` on; bits past the last word are 0.
+static inline uint64_t window(const uint64_t* words, int n_words, int first) {
+    int at = first / 64, by = first % 64;
+    uint64_t low = words[at] >> by;
+    return by && at + 1 < n_words ? low | words[at + 1] << (64 - by) : low;
+}
+
+// Synapses from channel c to channel c: the spikes' bits are the masks of the adds.
+template <int N>
+static inline void add_masked(F* acc, const sp_stream* s, const uint64_t* words, int first,
+                              const float* weights) {
+    uint64_t minus =
+        s->has_sign ? window(words + (size_t)s->magnitudes * s->words, s->words, first) : 0;
+    for (int j = 0; j < s->magnitudes; ++j) {
+        uint64_t bits = window(words + (size_t)j * s->words, s->words, first);
+        if (!bits) continue;
+        F scale = all((float)(1 << j));
+        for (int i = 0; i < N; ++i) {
+            F weight = load(weights + 16 * i);
+            if (j) weight = mul(weight, scale);
+            uint64_t down = bits & minus;
+            acc[i] = add_where((M)((bits ^ down) >> 16 * i), acc[i], weight);
+            if (down) acc[i] = sub_where((M)(down >> 16 * i), acc[i], weight);
+        }
+    }
+}
+
+template <int N>
+static inline void masked_term(F* acc, const sp_layer* L, const sp_term* term, sp_block block,
+                               int b, int y, int x, int t) {
+    const float* weights =
+        term->weights + (size_t)block.offset * term->kernel_y * term->kernel_x;
+    for (int ky = 0; ky < term->kernel_y; ++ky) {
+        int iy = y * term->stride_y - term->pad_y + ky * term->dilation_y;
+        if (iy < 0 || iy >= term->source.height) continue;
+        for (int kx = 0; kx < term->kernel_x; ++kx) {
+            int ix = x * term->stride_x - term->pad_x + kx * term->dilation_x;
+            if (ix < 0 || ix >= term->source.width) continue;
+            add_masked<N>(acc, &term->source, words_at(&term->source, b, iy, ix, L->begin + t),
+                          block.first, weights + (size_t)(ky * term->kernel_x + kx) * block.width);
+        }
+    }
+}
+
+static inline const float* current_at(const sp_current* c, int b, int y, int x, int t) {
+    return c->data + b * c->stride_b + y * c->stride_y + x * c->stride_x + t * c->stride_t;
+}
+
+template <int N>
+static inline void add_current(F* acc, const float* from, sp_block block) {
+    for (int i = 0; i < N; ++i) {
+        int rest = block.count - 16 * i;
+        acc[i] = add(acc[i], rest >= 16 ? load(from + 16 * i) : load_first(from + 16 * i, rest));
+    }
+}
+
+static inline void put_bits(uint64_t* words, int first, int count, uint64_t bits) {
+    if (count < 64) bits &= (1ull << count) - 1;
+    int at = first / 64, by = first % 64;
+    words[at] |= bits << by;
+    if (by && by + count > 64) words[at + 1] |= bits >> (64 - by);
+}
+
+// Where a layer's neurons of one block and output position are, and what they start from.
+template <int N>
+struct Site {
+    const sp_layer* L;
+    sp_block block;
+    int b, y, x, words, planes;
+    float *v_home, *total;
+    uint64_t* out;  // of the first timestep
+    F v[N], base[N];
+
+    Site(const sp_layer* layer, sp_block of, int64_t position) : L(layer), block(of) {
+        x = (int)(position % L->width);
+        y = (int)(position / L->width % L->height);
+        b = (int)(position / L->width / L->height);
+        words = (L->channels + 63) / 64;
+        planes = L->out_magnitudes + (L->out_has_sign != 0);
+        v_home = L->v + position * L->padded + block.offset;
+        total = L->total ? L->total + position * L->padded + block.offset : nullptr;
+        out = L->out + (position * L->timesteps + L->begin) * planes * words;
+    }
+
+    void load_state() {
+        for (int i = 0; i < N; ++i) {
+            v[i] = load(L->fresh ? L->neuron.v0 + block.offset + 16 * i : v_home + 16 * i);
+            if (L->fresh && total) store(total + 16 * i, all(0.0f));
+        }
+    }
+
+    void store_state() const {
+        for (int i = 0; i < N; ++i) store(v_home + 16 * i, v[i]);
+    }
+
+    // The part of the current that is the same at every timestep.
+    void find_base() {
+        for (int i = 0; i < N; ++i)
+            base[i] = L->neuron.bias ? load(L->neuron.bias + block.offset + 16 * i) : all(0.0f);
+        for (int c = 0; c < L->n_currents; ++c)
+            if (!L->currents[c].stride_t)
+                add_current<N>(base, current_at(L->currents + c, b, y, x, 0) + block.first, block);
+    }
+
+    // All of the current but the gathered terms.
+    void start_sum(int t, F* acc) const {
+        for (int i = 0; i < N; ++i) acc[i] = base[i];
+        for (int c = 0; c < L->n_currents; ++c)
+            if (L->currents[c].stride_t)
+                add_current<N>(acc, current_at(L->currents + c, b, y, x, t) + block.first, block);
+        for (int i = 0; i < L->n_terms; ++i)
+            if (L->terms[i].masked) masked_term<N>(acc, L, L->terms + i, block, b, y, x, t);
+    }
+
+    void fire_all(const Firing* f, int t, const F* acc) {
+        uint64_t* to = out + (size_t)t * planes * words;
+        if (f->plain) {
+            uint64_t bits = 0;
+            for (int i = 0; i < N; ++i)
+                bits |= (uint64_t)fire_plain(f, 16 * i, acc[i], v + i) << 16 * i;
+            put_bits(to, block.first, block.count, bits);
+            return;
+        }
+        const float time = (float)(L->past + t + 1);
+        F n[N];
+        uint64_t minus = 0;
+        for (int i = 0; i < N; ++i) {
+            n[i] = fire(f, 16 * i, acc[i], v + i, total, time);
+            minus |= (uint64_t)less(n[i], all(0.0f)) << 16 * i;
+            n[i] = absolute(n[i]);
+        }
+        for (int j = 0; j < L->out_magnitudes; ++j) {
+            uint64_t bits = 0;
+            for (int i = 0; i < N; ++i) bits |= (uint64_t)bit_of(n[i], j) << 16 * i;
+            put_bits(to + (size_t)j * words, block.first, block.count, bits);
+        }
+        if (L->out_has_sign)
+            put_bits(to + (size_t)L->out_magnitudes * words, block.first, block.count, minus);
+    }
+};
+
+// A gathered term as one block sees it: its weights, and the first of its slots.
+typedef struct {
+    const char* rows;
+    int slot, slots;
+    bool unit;
+} Gathered;
+
+static inline Gathered gathered_term(const sp_layer* L, const sp_term* term, sp_block block,
+                                     int first_slot) {
+    const int group = block.first / (L->channels / term->groups);
+    const size_t rows =
+        (size_t)term->kernel_y * term->kernel_x * (term->source.channels / term->groups);
+    const int slots = slots_per_group(L, term);
+    return {(const char*)term->weights + ((rows * block.index) << L->row_shift),
+            first_slot + group * slots, slots,
+            term->source.magnitudes == 1 && !term->source.has_sign};
+}
+
+template <int N>
+static inline void gather_slot(F* acc, const Gathered* term, const Lists* lists, size_t at) {
+    const uint32_t *from = lists->entries + lists->starts[at],
+                   *last = lists->entries + lists->ends[at];
+    if (term->unit)
+        gather<N, true>(acc, term->rows, from, last);
+    else
+        gather<N, false>(acc, term->rows, from, last);
+}
+
+// Few spikes: sums stay in the registers from the first row to the neuron.
+template <int N>
+static void run_fused(const sp_layer* L, const Lists* lists, const Firing* f, sp_block block,
+                      int64_t from, int64_t to) {
+    const int steps = L->end - L->begin;
+    for (int64_t position = from; position < to; ++position) {
+        Site<N> site(L, block, position);
+        site.load_state();
+        site.find_base();
+        for (int t = 0; t < steps; ++t) {
+            F acc[N];
+            site.start_sum(t, acc);
+            for (int i = 0, slot = 0; i < L->n_terms; ++i) {
+                if (L->terms[i].masked) continue;
+                const Gathered term = gathered_term(L, L->terms + i, block, slot);
+                size_t at = ((size_t)term.slot * L->tile + (position - from)) * steps + t;
+                gather_slot<N>(acc, &term, lists, at);
+                slot += term.slots * L->terms[i].groups;
+            }
+            site.fire_all(f, t, acc);
+        }
+        site.store_state();
+    }
+}
+
+// Many spikes: the weights are taken in portions that fit the L1 cache, each for all positions and
+// timesteps of the tile; the sums wait in memory meanwhile.
+template <int N>
+static void run_split(const sp_layer* L, const Lists* lists, const Firing* f, sp_block block,
+                      int64_t from, int64_t to) {
+    const int steps = L->end - L->begin;
+    float* sums = lists->sums;  // [tile][steps][16 * N]
+    for (int64_t position = from; position < to; ++position) {
+        Site<N> site(L, block, position);
+        site.find_base();
+        for (int t = 0; t < steps; ++t) {
+            F acc[N];
+            site.start_sum(t, acc);
+            float* home = sums + ((position - from) * steps + t) * 16 * N;
+            for (int i = 0; i < N; ++i) store(home + 16 * i, acc[i]);
+        }
+    }
+    for (int k = 0, slot = 0; k < L->n_terms; ++k) {
+        if (L->terms[k].masked) continue;
+        const Gathered term = gathered_term(L, L->terms + k, block, slot);
+        for (int portion = 0; portion < term.slots; ++portion) {
+            const size_t at = (size_t)(term.slot + portion) * L->tile * steps;
+            for (int64_t n = 0; n < (to - from) * steps; ++n) {
+                F acc[N];
+                if (lists->starts[at + n] == lists->ends[at + n]) continue;
+                for (int i = 0; i < N; ++i) acc[i] = load(sums + n * 16 * N + 16 * i);
+                gather_slot<N>(acc, &term, lists, at + n);
+                for (int i = 0; i < N; ++i) store(sums + n * 16 * N + 16 * i, acc[i]);
+            }
+        }
+        slot += term.slots * L->terms[k].groups;
+    }
+    for (int64_t position = from; position < to; ++position) {
+        Site<N> site(L, block, position);
+        site.load_state();
+        for (int t = 0; t < steps; ++t) {
+            F acc[N];
+            const float* home = sums + ((position - from) * steps + t) * 16 * N;
+            for (int i = 0; i < N; ++i) acc[i] = load(home + 16 * i);
+            site.fire_all(f, t, acc);
+        }
+        site.store_state();
+    }
+}
+
+template <int N>
+static void run_positions(const sp_layer* L, const Lists* lists, const Firing* f, sp_block block,
+                          int64_t from, int64_t to) {
+    if (L->split)
+        run_split<N>(L, lists, f, block, from, to);
+    else
+        run_fused<N>(L, lists, f, block, from, to);
+}
+
+static void run_block(const sp_layer* L, const Lists* lists, sp_block block, int64_t from,
+                      int64_t to) {
+    Firing f;
+    prepare(&f, &L->neuron, L->total, block);
+    switch (block.width / 16) {
+        case 1: run_positions<1>(L, lists, &f, block, from, to); break;
+        case 2: run_positions<2>(L, lists, &f, block, from, to); break;
+        case 3: run_positions<3>(L, lists, &f, block, from, to); break;
+        default: run_positions<4>(L, lists, &f, block, from, to); break;
+    }
+}
+
+// Positions [from, to) of all images together, blocks [first_block, last_block).
+void run_tile(const sp_layer* L, const Lists* lists, int64_t from, int64_t to, int first_block,
+              int last_block) {
+    const size_t reserve = most_entries(L);
+    while (from < to) {
+        uint32_t* end = lists->entries;
+        int64_t next = from;
+        while (next < to && (size_t)(end - lists->entries) + reserve <= lists->capacity) {
+            const int64_t row = next / L->width;
+            end = list_position(L, (int)(row / L->height), (int)(row % L->height),
+                                (int)(next % L->width), (int)(next - from), lists, end);
+            ++next;
+        }
+        for (int k = first_block; k < last_block; ++k) run_block(L, lists, L->blocks[k], from, next);
+        from = next;
+    }
+}

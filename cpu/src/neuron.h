@@ -1,0 +1,65 @@
+// One timestep of sixteen neurons: convert/neurons/family.py `step`, operation for operation.
+#pragma once
+
+typedef struct {
+    const float *threshold, *lowest, *highest;
+    float inverse[64];  // 1 / threshold
+    float up, down, leak;
+    bool hard_reset, plain;  // plain: at most one spike, upwards only, nothing to remember
+} Firing;
+
+static inline void prepare(Firing* f, const sp_neuron* n, const float* total, sp_block block) {
+    f->threshold = n->threshold + block.offset;
+    f->lowest = total && n->lowest ? n->lowest + block.offset : nullptr;
+    f->highest = total && n->highest ? n->highest + block.offset : nullptr;
+    for (int i = 0; i < block.width; ++i) f->inverse[i] = 1.0f / f->threshold[i];
+    f->up = (float)n->max_up;
+    f->down = (float)n->max_down;
+    f->leak = n->leak;
+    f->hard_reset = n->hard_reset != 0;
+    f->plain = n->max_up == 1 && n->max_down == 0 && !total && n->leak == 1.0f && !f->hard_reset;
+}
+
+// floor(v / threshold). A product with the inverse is right unless it is close to a whole number;
+// only then the division, which takes longer than all the rest, decides.
+static inline F whole_quotient(F v, F threshold, F inverse) {
+    F q = mul(v, inverse);
+    F distance = absolute(sub(q, round(q)));
+    F margin = mul(all(1e-6f), add(absolute(q), all(1.0f)));
+    if (__builtin_expect(not_greater(distance, margin) & not_equal(q, all(0.0f)), 0))
+        q = div(v, threshold);
+    return floor(q);
+}
+
+// Spike counts n; updates the potential and, where the totals are bounded, the total.
+static inline F fire(const Firing* f, int lane, F current, F* v, float* total, float time) {
+    F threshold = load(f->threshold + lane);
+    F now = add(f->leak == 1.0f ? *v : mul(*v, all(f->leak)), current);
+    F n = whole_quotient(now, threshold, load(f->inverse + lane));
+    n = min(max(n, all(-f->down)), all(f->up));
+    if (total) {
+        F sum = load(total + lane);
+        if (f->lowest) {
+            F bound = sub(mul(load(f->lowest + lane), all(time)), all(1e-3f));
+            n = max(n, sub(ceil(bound), sum));
+        }
+        if (f->highest) {
+            F bound = add(mul(load(f->highest + lane), all(time)), all(1e-3f));
+            n = min(n, sub(floor(bound), sum));
+        }
+        store(total + lane, add(sum, n));
+    }
+    *v = f->hard_reset ? choose(not_equal(n, all(0.0f)), all(0.0f), now)
+                       : sub(now, mul(n, threshold));
+    return n;
+}
+
+// The same for a plain neuron: floor(v / θ) >= 1 exactly where v >= θ, because the float below θ
+// divided by θ never rounds up to 1.
+static inline M fire_plain(const Firing* f, int lane, F current, F* v) {
+    F threshold = load(f->threshold + lane);
+    F now = add(*v, current);
+    M fired = at_least(now, threshold);
+    *v = sub_where(fired, now, threshold);
+    return fired;
+}

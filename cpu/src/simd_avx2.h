@@ -1,0 +1,119 @@
+// Sixteen floats in two registers: AVX2 with FMA and BMI.
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef struct {
+    __m256 a, b;
+} F;
+typedef uint16_t M;  // one bit per lane
+enum { CHAINS = 2 };  // independent sums, as many as the registers hold
+
+#define BOTH(name, operation) \
+    static inline F name(F x, F y) { return {operation(x.a, y.a), operation(x.b, y.b)}; }
+BOTH(add, _mm256_add_ps)
+BOTH(sub, _mm256_sub_ps)
+BOTH(mul, _mm256_mul_ps)
+BOTH(div, _mm256_div_ps)
+BOTH(min, _mm256_min_ps)
+BOTH(max, _mm256_max_ps)
+#undef BOTH
+
+static inline __m256 lanes8(unsigned bits) {
+    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i spread = _mm256_and_si256(_mm256_set1_epi32((int)bits), each);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, each));
+}
+static inline F lanes(M m) { return {lanes8(m & 255u), lanes8(m >> 8)}; }
+static inline M bits(__m256 a, __m256 b) {
+    return (M)(_mm256_movemask_ps(a) | _mm256_movemask_ps(b) << 8);
+}
+
+static inline F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static inline F load_first(const float* p, int n) {
+    F m = lanes((M)((1u << n) - 1));
+    return {_mm256_maskload_ps(p, _mm256_castps_si256(m.a)),
+            n > 8 ? _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.b)) : _mm256_setzero_ps()};
+}
+static inline void store(float* p, F x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+static inline F all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+static inline F absolute(F x) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+}
+static inline F floor(F x) { return {_mm256_floor_ps(x.a), _mm256_floor_ps(x.b)}; }
+static inline F ceil(F x) { return {_mm256_ceil_ps(x.a), _mm256_ceil_ps(x.b)}; }
+static inline F round(F x) { return {_mm256_round_ps(x.a, 0x08), _mm256_round_ps(x.b, 0x08)}; }
+static inline M less(F x, F y) {
+    return bits(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ));
+}
+static inline M at_least(F x, F y) {
+    return bits(_mm256_cmp_ps(x.a, y.a, _CMP_GE_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GE_OQ));
+}
+static inline M not_equal(F x, F y) {
+    return bits(_mm256_cmp_ps(x.a, y.a, _CMP_NEQ_UQ), _mm256_cmp_ps(x.b, y.b, _CMP_NEQ_UQ));
+}
+static inline M not_greater(F x, F y) {
+    return bits(_mm256_cmp_ps(x.a, y.a, _CMP_NGT_UQ), _mm256_cmp_ps(x.b, y.b, _CMP_NGT_UQ));
+}
+static inline F choose(M m, F yes, F no) {
+    F l = lanes(m);
+    return {_mm256_blendv_ps(no.a, yes.a, l.a), _mm256_blendv_ps(no.b, yes.b, l.b)};
+}
+static inline F add_where(M m, F x, F y) { return choose(m, add(x, y), x); }
+static inline F sub_where(M m, F x, F y) { return choose(m, sub(x, y), x); }
+// x + y * s for s = ±2^k: the product is exact, so that the fused form rounds like the plain one
+static inline F add_scaled(F x, F y, F s) {
+    return {_mm256_fmadd_ps(y.a, s.a, x.a), _mm256_fmadd_ps(y.b, s.b, x.b)};
+}
+static inline M has_bit256(__m256i a, __m256i b, int j) {
+    const __m128i by = _mm_cvtsi32_si128(31 - j);
+    return bits(_mm256_castsi256_ps(_mm256_sll_epi32(a, by)),
+                _mm256_castsi256_ps(_mm256_sll_epi32(b, by)));
+}
+static inline M bit_of(F n, int j) {
+    return has_bit256(_mm256_cvttps_epi32(n.a), _mm256_cvttps_epi32(n.b), j);
+}
+
+typedef struct {
+    __m256i a, b;
+} I;
+static inline I load_ints(const int32_t* p) {
+    return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 8))};
+}
+static inline void store_ints(int32_t* p, I x) {
+    _mm256_storeu_si256((__m256i*)p, x.a);
+    _mm256_storeu_si256((__m256i*)(p + 8), x.b);
+}
+static inline I all_ints(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+static inline I add_ints_where(M m, I x, I y) {
+    F l = lanes(m);
+    return {_mm256_add_epi32(x.a, _mm256_and_si256(_mm256_castps_si256(l.a), y.a)),
+            _mm256_add_epi32(x.b, _mm256_and_si256(_mm256_castps_si256(l.b), y.b))};
+}
+static inline I sub_ints(I x, I y) {
+    return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
+}
+static inline I max_ints(I x, I y) {
+    return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
+}
+static inline I abs_ints(I x) { return {_mm256_abs_epi32(x.a), _mm256_abs_epi32(x.b)}; }
+static inline M negative(I x) { return has_bit256(x.a, x.b, 31); }
+static inline M has_bit(I x, int j) { return has_bit256(x.a, x.b, j); }
+
+// Appends base + (position of each set bit << shift).
+static inline uint32_t* append_bits(uint32_t* end, uint64_t word, uint32_t base, uint32_t shift) {
+    for (; word; word &= word - 1) *end++ = base + ((uint32_t)__builtin_ctzll(word) << shift);
+    return end;
+}
+
+// The same for several words; the base grows with the position.
+static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n_words,
+                                     uint32_t base, uint32_t shift) {
+    for (int w = 0; w < n_words; ++w)
+        end = append_bits(end, words[w], base + ((uint32_t)w * 64u << shift), shift);
+    return end;
+}

@@ -1,0 +1,129 @@
+// Sixteen floats in an array, for any machine; the compiler may use what the target always has.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+
+typedef struct {
+    float x[16];
+} F;
+typedef uint16_t M;  // one bit per lane
+enum { CHAINS = 2 };  // independent sums, as many as the registers hold
+
+#define EACH for (int i = 0; i < 16; ++i)
+#define PAIRWISE(name, expression)        \
+    static inline F name(F a, F b) {      \
+        F r;                              \
+        EACH r.x[i] = expression;         \
+        return r;                         \
+    }
+PAIRWISE(add, a.x[i] + b.x[i])
+PAIRWISE(sub, a.x[i] - b.x[i])
+PAIRWISE(mul, a.x[i] * b.x[i])
+PAIRWISE(div, a.x[i] / b.x[i])
+PAIRWISE(min, a.x[i] < b.x[i] ? a.x[i] : b.x[i])
+PAIRWISE(max, a.x[i] > b.x[i] ? a.x[i] : b.x[i])
+#undef PAIRWISE
+#define COMPARED(name, expression)                         \
+    static inline M name(F a, F b) {                       \
+        unsigned m = 0;                                    \
+        EACH m |= (unsigned)(expression) << i;             \
+        return (M)m;                                       \
+    }
+COMPARED(less, a.x[i] < b.x[i])
+COMPARED(at_least, a.x[i] >= b.x[i])
+COMPARED(not_equal, a.x[i] != b.x[i])
+COMPARED(not_greater, !(a.x[i] > b.x[i]))
+#undef COMPARED
+#define ALONE(name, expression)           \
+    static inline F name(F a) {           \
+        F r;                              \
+        EACH r.x[i] = expression;         \
+        return r;                         \
+    }
+ALONE(absolute, fabsf(a.x[i]))
+ALONE(floor, floorf(a.x[i]))
+ALONE(ceil, ceilf(a.x[i]))
+ALONE(round, rintf(a.x[i]))
+#undef ALONE
+
+static inline F load(const float* p) {
+    F r;
+    EACH r.x[i] = p[i];
+    return r;
+}
+static inline F load_first(const float* p, int n) {
+    F r;
+    EACH r.x[i] = i < n ? p[i] : 0.0f;
+    return r;
+}
+static inline void store(float* p, F a) { EACH p[i] = a.x[i]; }
+static inline F all(float a) {
+    F r;
+    EACH r.x[i] = a;
+    return r;
+}
+static inline F choose(M m, F yes, F no) {
+    F r;
+    EACH r.x[i] = (m >> i & 1) ? yes.x[i] : no.x[i];
+    return r;
+}
+static inline F add_where(M m, F a, F b) { return choose(m, add(a, b), a); }
+static inline F sub_where(M m, F a, F b) { return choose(m, sub(a, b), a); }
+static inline F add_scaled(F a, F b, F s) { return add(a, mul(b, s)); }
+static inline M bit_of(F n, int j) {
+    unsigned m = 0;
+    EACH m |= ((unsigned)(int)n.x[i] >> j & 1u) << i;
+    return (M)m;
+}
+
+typedef struct {
+    int32_t x[16];
+} I;
+static inline I load_ints(const int32_t* p) {
+    I r;
+    EACH r.x[i] = p[i];
+    return r;
+}
+static inline void store_ints(int32_t* p, I a) { EACH p[i] = a.x[i]; }
+static inline I all_ints(int32_t a) {
+    I r;
+    EACH r.x[i] = a;
+    return r;
+}
+static inline I add_ints_where(M m, I a, I b) {
+    EACH if (m >> i & 1) a.x[i] += b.x[i];
+    return a;
+}
+static inline I sub_ints(I a, I b) {
+    EACH a.x[i] -= b.x[i];
+    return a;
+}
+static inline I max_ints(I a, I b) {
+    EACH a.x[i] = a.x[i] > b.x[i] ? a.x[i] : b.x[i];
+    return a;
+}
+static inline I abs_ints(I a) {
+    EACH a.x[i] = a.x[i] < 0 ? -a.x[i] : a.x[i];
+    return a;
+}
+static inline M has_bit(I a, int j) {
+    unsigned m = 0;
+    EACH m |= ((uint32_t)a.x[i] >> j & 1u) << i;
+    return (M)m;
+}
+static inline M negative(I a) { return has_bit(a, 31); }
+#undef EACH
+
+// Appends base + (position of each set bit << shift).
+static inline uint32_t* append_bits(uint32_t* end, uint64_t word, uint32_t base, uint32_t shift) {
+    for (; word; word &= word - 1) *end++ = base + ((uint32_t)__builtin_ctzll(word) << shift);
+    return end;
+}
+
+// The same for several words; the base grows with the position.
+static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n_words,
+                                     uint32_t base, uint32_t shift) {
+    for (int w = 0; w < n_words; ++w)
+        end = append_bits(end, words[w], base + ((uint32_t)w * 64u << shift), shift);
+    return end;
+}

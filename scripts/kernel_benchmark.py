@@ -1,0 +1,118 @@
+"""Additions per second of the engine's layers, against the machine's peak and torch's dense path.
+
+Run as ``python -m spikeport.scripts.kernel_benchmark``.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikeport.convert.native_layers import firing_of
+from spikeport.convert.neurons import KINDS, SpikingNeuron
+from spikeport.cpu.layer import Layer
+from spikeport.cpu.loader import paths, peak_adds
+from spikeport.cpu.streams import Levels, pack
+from spikeport.cpu.synapses import Geometry, Synapses
+from spikeport.scripts.options import positive
+
+# input channels, output channels, map size, kernel, groups
+SHAPES = [
+    (64, 64, 56, 3, 1),
+    (128, 128, 28, 3, 1),
+    (256, 256, 14, 3, 1),
+    (512, 512, 7, 3, 1),
+    (256, 256, 14, 1, 1),
+    (128, 128, 28, 3, 32),
+    (192, 192, 28, 3, 192),
+]
+DENSITIES = (0.01, 0.03, 0.1, 0.2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-T", "--timesteps", type=positive, default=32)
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    peak = max(peak_adds() for _ in range(3)) * options.threads
+    rows = []
+    for shape in SHAPES:
+        for density in DENSITIES:
+            rows.append(measure(shape, density, options, peak))
+            if not options.json:
+                print(_line(rows[-1], peak), flush=True)
+    if options.json:
+        print(json.dumps({"path": paths()[0], "peak_adds": peak, "rows": rows}, indent=1))
+
+
+@torch.no_grad()
+def measure(
+    shape: tuple[int, int, int, int, int], density: float, options: Any, peak: float
+) -> dict[str, Any]:
+    """One layer at one density: medians of interleaved runs."""
+    inputs, outputs, size, kernel, groups = shape
+    spikes = (torch.rand(options.timesteps, 1, inputs, size, size) < density).float()
+    weight = torch.randn(outputs, inputs // groups, kernel, kernel) * 0.05
+    neuron = SpikingNeuron(KINDS["if"], outputs)
+    neuron.threshold.fill_(2.0)
+    neuron.v0.fill_(1.0)
+    one = torch.ones(inputs)
+    where = Geometry((kernel, kernel), (1, 1), (kernel // 2, kernel // 2))
+    layer = Layer(outputs, firing_of(neuron), [Synapses(weight, one, where, groups)])
+    packed = pack(spikes, one, Levels(1, False))
+
+    split = layer.split_for([packed])
+
+    def native() -> None:
+        layer.run([packed], threads=options.threads, split=split)
+
+    def dense() -> Tensor:
+        current = F.conv2d(spikes.flatten(0, 1), weight, None, 1, kernel // 2, 1, groups)
+        return neuron(current.unflatten(0, (options.timesteps, 1)))[0]
+
+    seconds = _interleaved([native, dense], options.repeats)
+    reached = F.conv2d(spikes.sum(0), torch.ones(1, inputs, kernel, kernel), padding=kernel // 2)
+    adds = float(reached.sum()) * outputs / groups
+    return {
+        "shape": list(shape),
+        "density": density,
+        "adds_per_second": adds / seconds[0],
+        "of_peak": adds / seconds[0] / peak,
+        "milliseconds": 1e3 * seconds[0],
+        "times_faster_than_dense": seconds[1] / seconds[0],
+    }
+
+
+def _interleaved(functions: list[Callable[[], Any]], repeats: int) -> list[float]:
+    taken: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats + 1):
+        for function, times in zip(functions, taken, strict=True):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times[1:]) for times in taken]  # the first run warms up
+
+
+def _line(row: dict[str, Any], peak: float) -> str:
+    inputs, outputs, size, kernel, groups = row["shape"]
+    layer = f"{inputs} -> {outputs}, {kernel}x{kernel}, {size}x{size}, {groups} group(s)"
+    return (
+        f"{layer:42s} density {row['density']:.2f}: {row['adds_per_second'] / 1e9:5.1f} Gadd/s, "
+        f"{row['of_peak']:4.0%} of {peak / 1e9:.0f}; {row['milliseconds']:7.2f} ms, "
+        f"{row['times_faster_than_dense']:5.1f}x dense"
+    )
+
+
+if __name__ == "__main__":
+    main()

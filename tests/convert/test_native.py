@@ -1,0 +1,132 @@
+"""The native engine against the torch backend, on whole networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from spikeport.convert import KINDS, ConversionError, build
+from spikeport.convert.native_plan import Current, Plan
+from spikeport.cpu.loader import why_unavailable
+
+pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
+GRID = 1 / 32
+
+
+class Everything(nn.Module):
+    """Each way in which spikes reach a neuron, and two that torch has to compute."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.depthwise = nn.Conv2d(8, 8, 3, 2, 1, groups=8)
+        self.shortcut = nn.Conv2d(8, 16, 1, 2)
+        self.grouped = nn.Conv2d(8, 16, 3, padding=2, dilation=2, groups=2)
+        self.merge = nn.Conv2d(24, 16, 1)
+        self.average = nn.AvgPool2d(2)
+        self.after = nn.Conv2d(16, 16, 1)
+        self.hidden = nn.Linear(64, 20)
+        self.head = nn.Linear(20, 5)
+
+    def forward(self, x):
+        x = self.pool(self.stem(x).relu())
+        x = (self.conv(x) + x).relu()
+        y = self.depthwise(x).relu()
+        z = (self.grouped(y) + self.shortcut(x)).relu()
+        z = self.merge(torch.cat([y, z], 1)).relu()
+        z = (self.after(z + z) + z).relu()
+        z = self.after(self.average(z)).relu()
+        return self.head(self.hidden(z.flatten(1)).relu())
+
+
+@torch.no_grad()
+def on_grid(snn):
+    """Weights and thresholds for which every sum is exact in any order."""
+    for name, parameter in snn.named_parameters():
+        if name.endswith((".threshold", ".v0")):
+            parameter.fill_(0.5 if name.endswith("threshold") else 0.25)
+        else:
+            parameter.copy_((parameter.normal_(0, 0.2) / GRID).round() * GRID)
+    return snn
+
+
+def spikes_of(snn, x, backend, timesteps=11, chunk=4):
+    """What every neuron and the output emit, by name."""
+    snn.backend = backend
+    found = {}
+
+    def keep(name, emitted, first):
+        found.setdefault(name, []).append(emitted)
+
+    outputs = torch.cat(list(snn.chunks(x, timesteps, chunk, keep)))
+    return {name: torch.cat(parts) for name, parts in found.items()} | {"output": outputs}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_neuron_spikes_as_with_torch(kind):
+    x = (torch.randn(2, 3, 16, 16) / GRID).round() * GRID
+    snn = on_grid(build(Everything().eval(), x, KINDS[kind]))
+    expected, found = spikes_of(snn, x, "torch"), spikes_of(snn, x, "cpu")
+    assert list(found) == list(expected)
+    for name in expected:
+        assert torch.equal(found[name], expected[name]) or (
+            name == "output" and torch.allclose(found[name], expected[name], atol=1e-5)
+        ), name
+    assert all(bool(values.any()) for values in found.values())
+    whole = spikes_of(snn, x, "cpu", chunk=None)
+    assert torch.allclose(whole["output"], found["output"], atol=1e-5)
+
+
+def test_plan_leaves_only_the_average_pool_to_torch():
+    snn = build(Everything().eval(), torch.randn(2, 3, 16, 16), KINDS["if"])
+    plan = Plan(snn)
+    assert plan.packed >= {node for node in snn.graph.nodes if node.meta["role"] == "neuron"}
+    left = [
+        part.node.meta["op"]
+        for parts in plan.parts.values()
+        for part in parts
+        if isinstance(part, Current) and not part.static
+    ]
+    assert left == ["conv2d"]
+
+
+@torch.no_grad()
+def test_dense_layers_give_the_same_spikes(monkeypatch):
+    x = (torch.randn(2, 3, 16, 16) / GRID).round() * GRID
+    snn = on_grid(build(Everything().eval(), x, KINDS["signed"]))
+    expected = spikes_of(snn, x, "torch")
+    monkeypatch.setattr("spikeport.convert.native.DENSE_ABOVE", 0.0)
+    monkeypatch.setattr("spikeport.convert.native.SLICE_BYTES", 3 * 4 * 2 * 8 * 8 * 8)
+    found = spikes_of(snn, x, "cpu", chunk=5)
+    assert all(torch.equal(found[name], expected[name]) for name in snn.neurons)
+
+
+@torch.no_grad()
+def test_changed_parameters_are_seen(written, images, converted):
+    snn = converted(written(lambda self, x: self.conv2(self.conv(x).relu()).relu()), images)
+    snn.backend = "cpu"
+    before = snn(images, 8)
+    snn.conv2.weight.data.mul_(-1.0)
+    changed = snn(images, 8)
+    snn.backend = "torch"
+    assert not torch.equal(before, changed)
+    assert torch.allclose(snn(images, 8), changed, atol=1e-5)
+
+
+def test_calls_that_the_engine_cannot_run(written, images, converted):
+    snn = converted(written(lambda self, x: self.conv2(self.conv(x).relu()).relu()), images)
+    snn.backend = "cpu"
+    with pytest.raises(ConversionError, match="needs gradients"):
+        snn(images.clone().requires_grad_(), 2)
+    with pytest.raises(ConversionError, match="not float32"):
+        snn.double()(images.double(), 2)
+    snn.backend = "auto"
+    assert snn(images.double(), 2).dtype == torch.float64
+    handle = snn.float().conv2.register_forward_hook(lambda *_: None)
+    snn.backend = "cpu"
+    with pytest.raises(ConversionError, match="hooks"):
+        snn(images, 2)
+    handle.remove()
+    assert snn(images, 2).isfinite().all()
