@@ -171,14 +171,16 @@ def test_a_loaded_network_is_like_a_fresh_one(tmp_path: Path) -> None:
     for _ in loaded.chunks(x, 4, chunk=2, observe=lambda key, *_: seen.append(key)):
         pass
     assert seen == list(loaded.neurons) * 2
-    loaded(x, 2).sum().backward()
+    loaded.requires_grad_(True)(x, 2).sum().backward()
     loaded.load_state_dict(network.state_dict())
 
 
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:
     network, _ = converted("tied")
+    network.first.weight.requires_grad_(True)
     save(network, tmp_path / "net.snn")
     loaded = load(tmp_path / "net.snn")
+    assert loaded.first.weight.requires_grad
     assert loaded.second.weight is loaded.first.weight
     assert not loaded.first.bias.requires_grad
     weights = safetensors.torch.load(members(tmp_path / "net.snn")["weights.safetensors"])

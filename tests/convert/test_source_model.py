@@ -55,7 +55,8 @@ def test_hooks_of_the_source_model_stay_there(model, images):
     model.conv.register_full_backward_hook(lambda module, grads, out: called.append("backward"))
     snn = build(model, images, KINDS["if"])
     called.clear()
-    snn.analog(images).sum().backward()
+    assert not any(parameter.requires_grad for parameter in snn.parameters())
+    snn.requires_grad_(True).analog(images).sum().backward()
     assert called == []
     model(images.requires_grad_()).sum().backward()
     assert sorted(called) == ["backward", "before", "forward"]
