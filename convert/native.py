@@ -4,6 +4,7 @@ Neurons run in the graph's order. Everything between them is part of a neuron's 
 ``native_plan.py``) or is computed by torch when a neuron or the output asks for it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class NativeRun(_Run):
             for part in parts
             if isinstance(part, Current) and not part.static
         ]
-        if torch_only or loose or self.observe is not None:
+        if torch_only or loose:
             return _chunk_size(self.network, self.static[self.nodes[0]])
         return CHUNK
 
@@ -202,13 +203,17 @@ class NativeRun(_Run):
         self._show_packed(node)
 
     def _show_packed(self, node: fx.Node) -> None:
-        if self.observe is not None:
-            emitted = self._unpacked(node)
-            self._show(node, emitted)
+        if self.observe is None:
+            return
+        stream = self.streams[node]
+        step = max(1, SLICE_BYTES // (4 * stream.batch * stream.channels * math.prod(stream.size)))
+        for begin in range(0, stream.timesteps, step):
+            end = min(begin + step, stream.timesteps)
+            self._show(node, self._unpacked(node, begin, end), begin)
 
-    def _unpacked(self, node: fx.Node) -> Tensor:
-        """[t, B, ...] of a packed node."""
-        emitted = self.streams[node].unpack(self.layers.threshold(node))
+    def _unpacked(self, node: fx.Node, begin: int = 0, end: int | None = None) -> Tensor:
+        """[t, B, ...] of a packed node at timesteps [begin, end) of the chunk."""
+        emitted = self.streams[node].unpack(self.layers.threshold(node), begin, end)
         return emitted if len(node.meta["shape"]) == 4 else emitted[..., 0, 0]
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:

@@ -44,7 +44,8 @@ def simulate(
         timesteps: T >= 1.
         chunk: timesteps simulated at once; by default as many as fit CHUNK_BYTES.
         observe: called as ``observe(name, emitted, first)`` with what each neuron and each
-            max-pool of spikes emitted in a chunk, [t, B, ...], and the timesteps before it.
+            max-pool of spikes emitted in a chunk or a part of it, [t, B, ...], and the number of
+            timesteps before that.
 
     Yields:
         For each chunk the outputs at its timesteps, [t, B, ...], in the source network's
@@ -154,11 +155,11 @@ class _Run:
         times = torch.arange(self.time + 1, self.time + steps + 1, device=like.device)
         return times.to(like.dtype).view([-1] + [1] * (like.ndim - 1))
 
-    def _show(self, node: fx.Node, emitted: Tensor) -> None:
+    def _show(self, node: fx.Node, emitted: Tensor, offset: int = 0) -> None:
+        """Report what a node emitted from ``offset`` timesteps into the chunk on."""
         if self.observe is not None:
-            self.observe(
-                node.name if node.op != "call_module" else str(node.target), emitted, self.time
-            )
+            name = node.name if node.op != "call_module" else str(node.target)
+            self.observe(name, emitted, self.time + offset)
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         """A node's value as [t, B, ...]; what is static is repeated without a copy."""

@@ -61,12 +61,12 @@ class _Tally:
         self.network, self.wanted = network, wanted
         self.reference = network.analog if reference is None else reference
         self.synapses: Synapses | None = None
-        self.fanouts: dict[str, Tensor | None] = {}
+        self.sums: dict[str, Tensor] = {}
         self.images = self.labelled = self.source_correct = 0
         self.correct = dict.fromkeys(wanted, 0)
         self.agreed = dict.fromkeys(wanted, 0)
-        self.spikes = torch.zeros(wanted[-1], dtype=torch.float64)
-        self.accumulates = torch.zeros(wanted[-1], dtype=torch.float64)
+        self.spikes = dict.fromkeys(wanted, 0.0)
+        self.accumulates = dict.fromkeys(wanted, 0.0)
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
         """Simulate one batch."""
@@ -92,20 +92,31 @@ class _Tally:
                     yield time, total.argmax(1)
 
     def _observe(self, name: str, emitted: Tensor, first: int) -> None:
+        """Add up what each position emitted; at a wanted T turn the sums into operations."""
         assert self.synapses is not None
-        quantum = self.synapses.quantum[name]
-        # sums of whole multiples of one spike's value: dividing after summing loses nothing
-        if quantum is None:
-            by_position = (emitted != 0).sum(1).to(emitted)
-        else:
-            by_position = emitted.abs().sum(1) / quantum
-        span = slice(first, first + len(emitted))
+        if first == 0:
+            self.sums.pop(name, None)
+        graded, begin = self.synapses.quantum[name] is not None, 0
+        inside = [time - first for time in self.wanted if first < time < first + len(emitted)]
+        for end in (*inside, len(emitted)):
+            part = emitted[begin:end]
+            # sums of whole multiples of one spike's value: dividing after summing loses nothing
+            counts = (part.abs() if graded else part != 0).sum((0, 1))
+            self.sums[name] = self.sums[name] + counts if name in self.sums else counts
+            begin = end
+            if first + end in self.spikes:
+                self._count_operations(name, first + end)
+
+    def _count_operations(self, name: str, time: int) -> None:
+        assert self.synapses is not None
+        counts, quantum = self.sums[name].double(), self.synapses.quantum[name]
+        if quantum is not None:
+            counts = counts / quantum
         if name in self.network.neurons:
-            self.spikes[span] += by_position.flatten(1).sum(1, dtype=torch.float64).cpu()
-        fanout = self.fanouts[name]
+            self.spikes[time] += float(counts.sum())
+        fanout = self.synapses.total_fanout(name)
         if fanout is not None:
-            reached = (by_position * fanout).flatten(1).sum(1, dtype=torch.float64)
-            self.accumulates[span] += reached.cpu()
+            self.accumulates[time] += float((counts * fanout).sum())
 
     def curve(self, energy: EnergyTable) -> Curve:
         """The rows."""
@@ -114,9 +125,9 @@ class _Tally:
         each = sum(self.synapses.macs_per_timestep.values())
         rows = []
         for time in self.wanted:
-            acs = float(self.accumulates[:time].sum()) / self.images
+            acs = self.accumulates[time] / self.images
             macs = once + each * time
-            spikes = float(self.spikes[:time].sum()) / self.images / self.synapses.neurons
+            spikes = self.spikes[time] / self.images / self.synapses.neurons
             rows.append(
                 {
                     "timesteps": time,
