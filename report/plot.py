@@ -28,9 +28,13 @@ def plot_curves(curves: "dict[str, Curve]", path: str | os.PathLike[str]) -> Non
     latency.xaxis.set_major_formatter("{x:g}")
     energy.set(xlabel="energy estimate per image (µJ)")
     energy.set_xscale("log")
+    energy.xaxis.set_major_formatter("{x:g}")
+    energy.xaxis.set_minor_formatter("")
     for axes in (latency, energy):
         axes.grid(alpha=0.3)
     latency.legend(loc="lower right")
+    if len(curves) == 1 and next(iter(curves.values())).info:
+        figure.suptitle(_caption(next(iter(curves.values()))), fontsize="small")
     figure.savefig(path, dpi=150)
 
 
@@ -54,4 +58,17 @@ def _draw(axes: "Axes", name: str, curve: "Curve", key: str) -> None:
             label=f"{name}: source top-1".removeprefix(": "),
         )
     if key == "energy_uj" and "source_energy_uj" in curve.info:
-        axes.axvline(curve.info["source_energy_uj"], color="gray", linestyle=":", linewidth=1)
+        dense = curve.info["source_energy_uj"]
+        label = f"{name}: source network, dense".removeprefix(": ")
+        axes.axvline(dense, color="gray", linestyle=":", linewidth=1)
+        axes.annotate(label, (dense, 0.05), rotation=90, ha="right", fontsize="small", color="gray")
+
+
+def _caption(curve: "Curve") -> str:
+    """What a number of timesteps has to be quoted with."""
+    levels = "/".join(map(str, curve.info["levels_per_timestep"]))
+    made = f"{curve.info.get('source', 'network')}, {curve.info.get('neuron', 'spiking')}"
+    return (
+        f"{made}: {levels} levels per timestep, {curve.rows[-1]['spikes_per_neuron']:.1f} spikes "
+        f"per neuron at T={curve.rows[-1]['timesteps']}, readout over 1..T"
+    )
