@@ -107,6 +107,35 @@ LINEAR = IDENTITY | {
 }
 # have the input's shape and not its values
 SHAPE_ONLY = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
+# of these, the ones that move values to other places and change none
+MOVES = {
+    "cat",
+    "channel_shuffle",
+    "chunk",
+    "concat",
+    "concatenate",
+    "expand",
+    "flatten",
+    "getitem",
+    "narrow",
+    "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "repeat",
+    "reshape",
+    "roll",
+    "select",
+    "split",
+    "split_with_sizes",
+    "squeeze",
+    "stack",
+    "t",
+    "transpose",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "view",
+}
 # linear in each factor: a difference op only where two factors change in time
 PRODUCT = {"mul", "matmul", "bmm", "div", "truediv", "true_divide", "divide", "multiply", "einsum"}
 # F(mean) is not mean(F): evaluated on the running mean (see simulate.py)

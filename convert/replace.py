@@ -8,38 +8,10 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.graph import eliminate_dead, module_of, place, unique
 from spikeport.convert.neurons import Neuron, SpikingNeuron
-from spikeport.convert.ops import WEIGHTED
+from spikeport.convert.ops import MOVES, WEIGHTED
 from spikeport.convert.roles import assign_roles, in_time
 
-RESHAPING = {
-    "cat",
-    "concat",
-    "concatenate",
-    "stack",
-    "flatten",
-    "reshape",
-    "view",
-    "unflatten",
-    "permute",
-    "transpose",
-    "t",
-    "squeeze",
-    "unsqueeze",
-    "getitem",
-    "chunk",
-    "split",
-    "split_with_sizes",
-    "unbind",
-    "select",
-    "narrow",
-    "roll",
-    "channel_shuffle",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "pad",
-    "expand",
-    "repeat",
-}
+RESHAPING = MOVES | {"pad"}
 
 
 def replace_activations(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.graph import call_node
-from spikeport.convert.ops import HOMOGENEOUS, WEIGHTED
+from spikeport.convert.ops import HOMOGENEOUS, MOVES, WEIGHTED
 from spikeport.convert.same_padding import SamePadded, pad_same
 from spikeport.report.events import pass_events
 
@@ -184,7 +184,7 @@ class _Counter:
     def _quantum(self, node: fx.Node) -> Any:
         """Spike values after an op that moves or selects spikes; None after one that mixes them."""
         sources = [s for s in node.all_input_nodes if s.meta["spikes"]]
-        moves = node.meta["op"] in HOMOGENEOUS or node.meta["op"] in MOVING
+        moves = node.meta["op"] in HOMOGENEOUS or node.meta["op"] in MOVES
         if not moves or any(self.quanta.get(source) is None for source in sources):
             return None
         args, kwargs = fx.node.map_arg(
@@ -192,33 +192,3 @@ class _Counter:
         )
         with torch.no_grad():
             return call_node(self.network, node, args, kwargs)
-
-
-MOVING = {
-    "cat",
-    "concat",
-    "concatenate",
-    "stack",
-    "flatten",
-    "reshape",
-    "view",
-    "unflatten",
-    "permute",
-    "transpose",
-    "t",
-    "squeeze",
-    "unsqueeze",
-    "getitem",
-    "chunk",
-    "split",
-    "split_with_sizes",
-    "unbind",
-    "select",
-    "narrow",
-    "roll",
-    "channel_shuffle",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "expand",
-    "repeat",
-}
