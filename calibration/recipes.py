@@ -96,4 +96,5 @@ def calibrate(
         one(network, batches, progress=progress)
     network.info["recipe"] = recipe if isinstance(recipe, str) else "custom"
     network.info["passes"] = [repr(one) for one in passes]
-    network.info["calibrated_for_timesteps"] = timesteps
+    depends = [one.timesteps for one in passes if hasattr(one, "timesteps")]
+    network.info["calibrated_for_timesteps"] = depends[0] if depends else None

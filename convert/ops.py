@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from spikeport.convert.same_padding import AvgPool2dSame, Conv2dSame, MaxPool2dSame
+from spikeport.convert.layer_table import MODULES
 
 NAMESPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "builtins": builtins}
 
@@ -217,100 +217,6 @@ HOMOGENEOUS = {
     "adaptive_max_pool3d",
     "amax",
     "maximum",
-}
-
-_POOL = ("kernel_size", "stride", "padding", "ceil_mode")
-_CONV = (
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "groups",
-    "bias",
-    "padding_mode",
-)
-_TRANSPOSED = (
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "stride",
-    "padding",
-    "output_padding",
-    "groups",
-    "bias",
-    "dilation",
-    "padding_mode",
-)
-# layer class -> (bare name, constructor arguments, which are also attributes)
-MODULES: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
-    nn.Conv1d: ("conv1d", _CONV),
-    nn.Conv2d: ("conv2d", _CONV),
-    nn.Conv3d: ("conv3d", _CONV),
-    Conv2dSame: ("conv2d", _CONV),
-    nn.ConvTranspose1d: ("conv_transpose1d", _TRANSPOSED),
-    nn.ConvTranspose2d: ("conv_transpose2d", _TRANSPOSED),
-    nn.ConvTranspose3d: ("conv_transpose3d", _TRANSPOSED),
-    nn.Linear: ("linear", ("in_features", "out_features", "bias")),
-    nn.Identity: ("identity", ()),
-    nn.Dropout: ("dropout", ("p",)),
-    nn.Dropout1d: ("dropout1d", ("p",)),
-    nn.Dropout2d: ("dropout2d", ("p",)),
-    nn.Dropout3d: ("dropout3d", ("p",)),
-    nn.AlphaDropout: ("alpha_dropout", ("p",)),
-    nn.Flatten: ("flatten", ("start_dim", "end_dim")),
-    nn.Unflatten: ("unflatten", ("dim", "unflattened_size")),
-    nn.AvgPool1d: ("avg_pool1d", (*_POOL, "count_include_pad")),
-    nn.AvgPool2d: ("avg_pool2d", (*_POOL, "count_include_pad", "divisor_override")),
-    nn.AvgPool3d: ("avg_pool3d", (*_POOL, "count_include_pad", "divisor_override")),
-    AvgPool2dSame: ("avg_pool2d", (*_POOL, "count_include_pad", "divisor_override")),
-    nn.AdaptiveAvgPool1d: ("adaptive_avg_pool1d", ("output_size",)),
-    nn.AdaptiveAvgPool2d: ("adaptive_avg_pool2d", ("output_size",)),
-    nn.AdaptiveAvgPool3d: ("adaptive_avg_pool3d", ("output_size",)),
-    nn.MaxPool1d: ("max_pool1d", (*_POOL, "dilation", "return_indices")),
-    nn.MaxPool2d: ("max_pool2d", (*_POOL, "dilation", "return_indices")),
-    nn.MaxPool3d: ("max_pool3d", (*_POOL, "dilation", "return_indices")),
-    MaxPool2dSame: ("max_pool2d", (*_POOL, "dilation", "return_indices")),
-    nn.AdaptiveMaxPool1d: ("adaptive_max_pool1d", ("output_size", "return_indices")),
-    nn.AdaptiveMaxPool2d: ("adaptive_max_pool2d", ("output_size", "return_indices")),
-    nn.AdaptiveMaxPool3d: ("adaptive_max_pool3d", ("output_size", "return_indices")),
-    nn.Upsample: (
-        "upsample",
-        ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor"),
-    ),
-    nn.PixelShuffle: ("pixel_shuffle", ("upscale_factor",)),
-    nn.PixelUnshuffle: ("pixel_unshuffle", ("downscale_factor",)),
-    nn.ChannelShuffle: ("channel_shuffle", ("groups",)),
-    nn.ZeroPad2d: ("pad", ("padding",)),
-    nn.ConstantPad2d: ("pad", ("padding", "value")),
-    nn.ReflectionPad2d: ("pad", ("padding",)),
-    nn.ReplicationPad2d: ("pad", ("padding",)),
-    nn.ReLU: ("relu", ()),
-    nn.ReLU6: ("relu6", ()),
-    nn.Hardtanh: ("hardtanh", ("min_val", "max_val")),
-    nn.LeakyReLU: ("leaky_relu", ("negative_slope",)),
-    nn.PReLU: ("prelu", ("num_parameters",)),
-    nn.Sigmoid: ("sigmoid", ()),
-    nn.Hardsigmoid: ("hardsigmoid", ()),
-    nn.SiLU: ("silu", ()),
-    nn.Hardswish: ("hardswish", ()),
-    nn.GELU: ("gelu", ("approximate",)),
-    nn.ELU: ("elu", ("alpha",)),
-    nn.CELU: ("celu", ("alpha",)),
-    nn.SELU: ("selu", ()),
-    nn.Mish: ("mish", ()),
-    nn.Softplus: ("softplus", ("beta", "threshold")),
-    nn.Softsign: ("softsign", ()),
-    nn.Tanh: ("tanh", ()),
-    nn.Softmax: ("softmax", ("dim",)),
-    nn.LogSoftmax: ("log_softmax", ("dim",)),
-    nn.LayerNorm: ("layer_norm", ("normalized_shape", "eps", "elementwise_affine", "bias")),
-    nn.GroupNorm: ("group_norm", ("num_groups", "num_channels", "eps", "affine")),
-    nn.LocalResponseNorm: ("local_response_norm", ("size", "alpha", "beta", "k")),
-    nn.BatchNorm1d: ("batch_norm", ()),
-    nn.BatchNorm2d: ("batch_norm", ()),
-    nn.BatchNorm3d: ("batch_norm", ()),
 }
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from spikeport.convert.affine import ChannelAffine
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.layer_table import MODULES
 from spikeport.convert.neurons import Neuron, SpikingNeuron
-from spikeport.convert.ops import MODULES
 
 CLASSES = {cls.__name__: cls for cls in MODULES}
 

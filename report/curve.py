@@ -63,7 +63,8 @@ class Curve:
             return []
         levels = "/".join(map(str, self.info["levels_per_timestep"]))
         analog = self.info["analog_layers"]
-        return [
+        aim = self.info.get("calibrated_for_timesteps")
+        notes = [
             f"{self.info['images']} images; {self.info.get('neuron', 'neurons')}, {levels} levels "
             f"per timestep; {self.info['latency']}; readout: {self.info['readout']}; input: "
             f"{self.info['encoding']}.",
@@ -72,6 +73,9 @@ class Curve:
             if not analog
             else f"{len(analog)} weighted layer(s) receive analog values, first '{analog[0]}'.",
         ]
+        if aim is not None:
+            notes.append(f"Calibrated for T={aim}; at another T, calibrate for that one.")
+        return notes
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the curve, in the format of the file's ending: .csv, .json or .png.

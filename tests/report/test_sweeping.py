@@ -132,6 +132,15 @@ def test_the_table_says_what_was_measured(snn, data):
     assert "estimate" in text
     assert "0.9 pJ per AC, 4.6 pJ per MAC" in text
     assert "readout: mean of the output over timesteps 1..T" in text
+    assert "Calibrated for" not in text
+
+
+def test_a_recipe_for_one_t_is_named_in_the_table(net, data):
+    network = build(net, data[0][0], Neuron(1, 1))
+    calibrate(network, data, "mse", timesteps=8, progress=False)
+    assert "Calibrated for T=8" in str(sweep(network, data, (1, 2), progress=False))
+    calibrate(network, data, "max", timesteps=8, progress=False)
+    assert "Calibrated for" not in str(sweep(network, data, (1,), progress=False))
 
 
 @pytest.mark.parametrize("timesteps", [(0,), (-1, 4), (2.0,), (True,), ()])
