@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
+from tqdm import tqdm
 
 from spikeport.calibration.recipes import Pass, calibrate, passes_of
 from spikeport.convert import (
@@ -64,7 +65,9 @@ def to_snn(
             f"checkpoint={checkpoint!r} goes with a model's name; this {source} has its weights"
         )
     example, _ = images_and_labels(next(stream(data, "", progress=False)))
-    network = build(model, example, spec, analog_bottlenecks, simplify)
+    with tqdm(total=1, desc=f"tracing {source}", leave=False, disable=not progress) as bar:
+        network = build(model, example, spec, analog_bottlenecks, simplify)
+        bar.update()
     network.info.update(
         source=source,
         checkpoint=checkpoint,
