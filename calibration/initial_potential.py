@@ -38,4 +38,4 @@ class InitialPotential:
                     f"layer '{name}' has no threshold yet; put a threshold pass before "
                     "InitialPotential in the recipe"
                 )
-            neuron.v0.data.copy_(neuron.threshold * self.fraction)
+            neuron.v0.data = neuron.threshold.detach() * self.fraction

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from spikeport.calibration.statistics import ChannelHistogram
-from spikeport.calibration.threshold import ThresholdPass
-from spikeport.convert import ConversionError
+from spikeport.calibration.threshold import ThresholdPass, check_timesteps
+from spikeport.convert import SpikingNeuron
 
 CANDIDATES = 95
 
@@ -28,26 +28,18 @@ class MeanSquaredErrorThreshold(ThresholdPass):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            isinstance(self.timesteps, bool)
-            or not isinstance(self.timesteps, int)
-            or self.timesteps < 1
-        ):
-            raise ConversionError(
-                f"MeanSquaredErrorThreshold.timesteps is {self.timesteps!r}; expected an int >= 1:"
-                " this pass optimises for one T, for example to_snn(…, timesteps=16)"
-            )
+        check_timesteps("MeanSquaredErrorThreshold", self.timesteps)
 
-    def relu_range(self, histogram: ChannelHistogram, max_up: int) -> Tensor:
+    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
         """[C], activation units."""
-        levels = self.timesteps * max_up
+        levels, most = self.timesteps * self.per_range(neuron), self.timesteps * neuron.max_up
         best = histogram.maximum.clone()
         least = torch.full_like(best, torch.inf)
         centres, counts = histogram.centres, histogram.counts
         for index in range(CANDIDATES):
             span = histogram.maximum * (1 - 0.01 * index)
             step = (span / levels).clamp_min(1e-300)[:, None]
-            quantised = (centres / step).round_().clamp_(max=levels) * step
+            quantised = (centres / step).round_().clamp_(max=most) * step
             error = ((quantised - centres).square_() * counts).sum(1)
             best = torch.where(error < least, span, best)
             least = torch.minimum(error, least)

@@ -6,16 +6,17 @@ from torch import Tensor
 
 from spikeport.calibration.statistics import ChannelHistogram
 from spikeport.calibration.threshold import ThresholdPass
-from spikeport.convert import ConversionError
+from spikeport.convert import ConversionError, SpikingNeuron
 
 
 @dataclass(frozen=True)
 class PercentileThreshold(ThresholdPass):
-    """θ·max_up = a percentile of the channel's activations above 0.
+    """θ·max_up = a percentile of the activations above 0.
 
     Rueckauer et al. 2017, "Conversion of Continuous-Valued Deep Networks to Efficient
-    Event-Driven Networks for Image Classification" (robust normalisation), per channel. Zeros are
-    not counted: they would push the percentile of a sparse channel into its body.
+    Event-Driven Networks for Image Classification" (robust normalisation, λ_l = the 99.9th
+    percentile); there it is one for a layer, scope "layer". Zeros are not counted: they would push
+    the percentile of a sparse channel into its body.
 
     Attributes:
         percentile: in (0, 100].
@@ -30,6 +31,6 @@ class PercentileThreshold(ThresholdPass):
                 f"PercentileThreshold.percentile is {self.percentile!r}; expected 0 < p <= 100"
             )
 
-    def relu_range(self, histogram: ChannelHistogram, max_up: int) -> Tensor:
+    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
         """[C], activation units."""
         return histogram.percentile(self.percentile)

@@ -1,75 +1,57 @@
-"""Named lists of passes, each with the paper it follows."""
+"""The recipes by name, and the one function that runs them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.maximum import MaxThreshold
 from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
+from spikeport.calibration.ours import OURS
 from spikeport.calibration.percentile import PercentileThreshold
+from spikeport.calibration.published import PUBLISHED
+from spikeport.calibration.recipe import Pass, Recipe, run_passes
 from spikeport.convert import ConversionError, SpikingNetwork
 
+__all__ = ["RECIPES", "Pass", "Recipe", "calibrate", "check_recipe"]
 
-class Pass(Protocol):
-    """Changes thresholds, potentials, biases or weights; never the graph. Safe to rerun."""
-
-    def __call__(
-        self, network: SpikingNetwork, batches: Iterable[Any], progress: bool = True
-    ) -> None:
-        """Apply the pass in place."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A named list of passes.
-
-    Attributes:
-        source: what it follows.
-        passes: the list for a target number of timesteps (None: good at every T).
-    """
-
-    source: str
-    passes: Callable[[int | None], list[Pass]]
-
-
+# "max", "percentile" and "mse" are building blocks for any neuron, the papers' are complete
 RECIPES = {
-    "default": Recipe(
-        "99.9th percentile per channel, half-threshold initial potential",
-        lambda timesteps: [PercentileThreshold(), InitialPotential()],
-    ),
+    **OURS,
     "max": Recipe(
         "Diehl et al. 2015, data-based normalisation, per channel; half-threshold start",
-        lambda timesteps: [MaxThreshold(), InitialPotential()],
+        lambda network, T: [MaxThreshold(), InitialPotential()],
     ),
     "percentile": Recipe(
         "Rueckauer et al. 2017, robust normalisation, per channel; half-threshold start",
-        lambda timesteps: [PercentileThreshold(), InitialPotential()],
+        lambda network, T: [PercentileThreshold(), InitialPotential()],
     ),
     "mse": Recipe(
         "Li et al. 2021, MMSE thresholds for one T; half-threshold start",
-        lambda timesteps: [
-            MeanSquaredErrorThreshold(timesteps=timesteps or 0),
-            InitialPotential(),
-        ],
+        lambda network, T: [MeanSquaredErrorThreshold(timesteps=T), InitialPotential()],
+        for_one_T=True,
     ),
+    **PUBLISHED,
 }
 
 
-def passes_of(recipe: str | Sequence[Pass], timesteps: int | None = None) -> list[Pass]:
-    """The passes behind a recipe's name; a list of passes is returned as it is.
+def check_recipe(recipe: str | Sequence[Pass], timesteps: int | None = None) -> None:
+    """Refuse what ``calibrate`` would refuse, before any data is read.
 
     Raises:
         ConversionError: an unknown name, or a recipe for one T without ``timesteps``.
     """
     if not isinstance(recipe, str):
-        return list(recipe)
+        return
     if recipe not in RECIPES:
         raise ConversionError(
             f"unknown recipe {recipe!r}; expected one of {sorted(RECIPES)} or a list of passes "
             "such as [PercentileThreshold(99.9), InitialPotential()]"
         )
-    return RECIPES[recipe].passes(timesteps)
+    if RECIPES[recipe].for_one_T and timesteps is None:
+        raise ConversionError(
+            f"recipe {recipe!r} adjusts the network for one T; pass timesteps=T, for example "
+            f"to_snn(…, recipe={recipe!r}, timesteps=16)"
+        )
 
 
 def calibrate(
@@ -81,6 +63,8 @@ def calibrate(
 ) -> None:
     """Run a recipe on a converted network, in place, and note it in ``network.info``.
 
+    Neighbouring layerwise passes for the same T share one forward over the data.
+
     Args:
         network: from ``build``, ``to_snn`` or ``load``.
         batches: list or DataLoader of tensors [B, C, ...] or (tensor, labels) pairs.
@@ -89,12 +73,20 @@ def calibrate(
         progress: show bars for what takes longer than two seconds.
 
     Raises:
-        ConversionError: see the passes.
+        ConversionError: see ``check_recipe`` and the passes.
     """
-    passes = passes_of(recipe, timesteps)
-    for one in passes:
-        one(network, batches, progress=progress)
+    check_recipe(recipe, timesteps)
+    if isinstance(recipe, str):
+        passes = RECIPES[recipe].passes(network, timesteps or 0)
+    else:
+        passes = list(recipe)
+    network.readout_delay = 0.0  # unless a pass sets it
+    run_passes(network, batches, passes, progress)
     network.info["recipe"] = recipe if isinstance(recipe, str) else "custom"
     network.info["passes"] = [repr(one) for one in passes]
-    depends = [one.timesteps for one in passes if hasattr(one, "timesteps")]
+    depends = [
+        one.timesteps
+        for one in passes
+        if hasattr(one, "timesteps") and getattr(one, "for_one_T", True)
+    ]
     network.info["calibrated_for_timesteps"] = depends[0] if depends else None

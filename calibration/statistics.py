@@ -1,6 +1,6 @@
 """What the neurons' input currents look like on the calibration data, in one streaming pass."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,23 @@ class ChannelHistogram:
         place = (self.counts.cumsum(1) < wanted[:, None]).sum(1)
         return torch.minimum((place + 1) * self.width, self.maximum)
 
+    def merged(self) -> "ChannelHistogram":
+        """All channels as one, at the resolution of the widest."""
+        one = ChannelHistogram(1)
+        one.maximum[0], one.width[0] = self.maximum.max(), self.width.max()
+        places = (self.centres / one.width.clamp_min(1e-300)).long().clamp_(max=BINS - 1)
+        one.counts[0] = torch.bincount(places.flatten(), self.counts.flatten(), BINS)
+        return one
+
+
+def pooled(histograms: Sequence[ChannelHistogram]) -> ChannelHistogram:
+    """Several histograms as one of all their channels."""
+    everything = ChannelHistogram(0)
+    everything.counts = torch.cat([one.counts for one in histograms])
+    everything.width = torch.cat([one.width for one in histograms])
+    everything.maximum = torch.cat([one.maximum for one in histograms])
+    return everything
+
 
 def collect(
     network: SpikingNetwork, batches: Iterable[Any], progress: bool = True
@@ -69,26 +86,56 @@ def collect(
     absolute value.
 
     Raises:
-        ConversionError: no data, batches of another shape than the network takes, or a current
-            that is not finite (names the first such layer).
+        ConversionError: see ``watch_currents``.
     """
     neurons = network.neurons
-    found = {name: ChannelHistogram(neuron.threshold.numel()) for name, neuron in neurons.items()}
+    found = {name: ChannelHistogram(neuron.channels) for name, neuron in neurons.items()}
 
-    def observe(name: str, current: Tensor) -> None:
-        if not bool(torch.isfinite(current).all()):
-            raise ConversionError(
-                f"layer '{name}': the input current is NaN or infinite on the calibration data; "
-                "check the model's weights and the normalisation of the images"
-            )
-        found[name].add(_magnitude(neurons[name], current))
+    def add(name: str, current: Tensor) -> None:
+        found[name].add(by_channel(neurons[name], magnitude(neurons[name], current)))
 
-    with torch.no_grad():
-        for batch in stream(batches, "calibrating", progress):
-            network.analog(images_and_labels(batch)[0], observe)
+    watch_currents(network, batches, add, progress)
     return found
 
 
-def _magnitude(neuron: SpikingNeuron, current: Tensor) -> Tensor:
-    by_channel = current.movedim(neuron.channel_dim, 0).flatten(1)
-    return by_channel.clamp_min(0) if neuron.low == 0 else by_channel.abs()
+@torch.no_grad()
+def watch_currents(
+    network: SpikingNetwork,
+    batches: Iterable[Any],
+    add: Callable[[str, Tensor], None],
+    progress: bool = True,
+) -> None:
+    """Call ``add(name, current)`` with each neuron's input in the analog reading, [B, ...].
+
+    Raises:
+        ConversionError: no data, batches of another shape than the network takes, or a current
+            that is not finite (names the first such layer).
+    """
+
+    def observe(name: str, current: Tensor) -> None:
+        require_finite(name, current)
+        add(name, current)
+
+    for batch in stream(batches, "calibrating", progress):
+        network.analog(images_and_labels(batch)[0], observe)
+
+
+def require_finite(name: str, values: Tensor) -> None:
+    """Raise ConversionError where a layer's current, or what was made of it, is not finite."""
+    if not bool(torch.isfinite(values).all()):
+        raise ConversionError(
+            f"layer '{name}': the input current is NaN or infinite on the calibration data; "
+            "check the model's weights and the normalisation of the images"
+        )
+
+
+def by_channel(neuron: SpikingNeuron, values: Tensor) -> Tensor:
+    """[B, ...] values of a layer as [C, N]."""
+    if values.ndim == 1:  # [B] has one channel
+        return values[None]
+    return values.movedim(neuron.channel_dim, 0).flatten(1)
+
+
+def magnitude(neuron: SpikingNeuron, current: Tensor) -> Tensor:
+    """What a threshold has to cover: what is above 0 of a ReLU's, else the absolute value."""
+    return current.clamp_min(0) if neuron.low == 0 else current.abs()

@@ -1,15 +1,18 @@
-"""What all threshold passes share: known ranges, head-room, silent channels."""
+"""What all threshold passes share: known ranges, head-room, silent channels, granularity."""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikeport.calibration.statistics import ChannelHistogram, collect
+from spikeport.calibration.statistics import ChannelHistogram, collect, pooled
 from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+
+HEADROOM = 1.2
+SCOPES = ("model", "layer", "channel")
 
 
 @dataclass(frozen=True)
@@ -17,21 +20,40 @@ class ThresholdPass:
     """Base of the passes that set thresholds; a subclass says which range a ReLU's channel needs.
 
     A range that is known (ReLU6: 6) is used as it is: statistics of few images would narrow it. A
-    linear quantity (bottleneck) gets its largest magnitude times ``headroom``, per channel. A
-    ReLU's channel that is silent on the calibration data gets its layer's largest range. The
-    threshold is the range divided by ``max_up``.
+    linear quantity (bottleneck) gets its largest magnitude times ``headroom``. A ReLU's channel
+    that is silent on the calibration data gets its layer's largest range. The threshold is the
+    range divided by ``max_up``. Potentials start at 0 again and corrections are dropped: they
+    belonged to the thresholds before.
 
     Attributes:
-        headroom: factor on the calibration maximum of linear quantities.
+        headroom: factor on the calibration maximum of linear quantities, >= 1.
+        scope: what shares a range: "channel", "layer", or "model" (all of its ReLUs one, all of
+            its linear quantities another).
+        spikes_per_range: spikes in one timestep that make up the range; None for ``max_up``. With
+            1 the others of a burst neuron only flush what has piled up.
     """
 
-    headroom: float = 1.2
+    headroom: float = field(default=HEADROOM, kw_only=True)
+    scope: str = field(default="channel", kw_only=True)
+    spikes_per_range: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not self.headroom >= 1:
+        name = type(self).__name__
+        check_headroom(name, self.headroom)
+        if self.scope not in self.scopes():
             raise ConversionError(
-                f"{type(self).__name__}.headroom is {self.headroom!r}; expected a factor >= 1"
+                f"{name}.scope is {self.scope!r}; expected one of {self.scopes()}"
             )
+        count = self.spikes_per_range
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+            raise ConversionError(f"{name}.spikes_per_range is {count!r}; expected an int or None")
+        if count is not None and count < 1:
+            raise ConversionError(f"{name}.spikes_per_range is {count}; expected >= 1 or None")
+
+    @classmethod
+    def scopes(cls) -> tuple[str, ...]:
+        """The scopes that it knows."""
+        return SCOPES
 
     def __call__(
         self, network: SpikingNetwork, batches: Iterable[Any], progress: bool = True
@@ -41,26 +63,94 @@ class ThresholdPass:
         Raises:
             ConversionError: see ``collect``; or a layer that never fires on the calibration data.
         """
+        neurons = network.neurons
         found = collect(network, batches, progress)
-        for name, neuron in network.neurons.items():
-            span = self._range(name, neuron, found[name])
-            neuron.threshold.data.copy_(span / neuron.max_up)
+        for name, neuron in neurons.items():
+            if known_range(neuron) is None:
+                require_fires(name, found[name].maximum)
+        if self.scope == "layer":
+            found = {name: histogram.merged() for name, histogram in found.items()}
+        elif self.scope == "model":
+            found = _pooled_by_kind(neurons, found)
+        for name, neuron in neurons.items():
+            span = self._range(neuron, found[name]).expand(neuron.channels)
+            fit_threshold(neuron, span / self.per_range(neuron))
 
-    def relu_range(self, histogram: ChannelHistogram, max_up: int) -> Tensor:
+    def per_range(self, neuron: SpikingNeuron) -> int:
+        """Spikes in one timestep that make up a layer's range."""
+        return self.spikes_per_range or neuron.max_up
+
+    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
         """The range to represent for each channel, [C], from the currents above 0."""
         raise TypeError(f"{type(self).__name__} does not say which range a ReLU needs")
 
-    def _range(self, name: str, neuron: SpikingNeuron, histogram: ChannelHistogram) -> Tensor:
-        known = [abs(end) for end in (neuron.low, neuron.high) if end and math.isfinite(end)]
-        if known:
-            return torch.full_like(histogram.maximum, max(known))
-        if not bool((histogram.maximum > 0).any()):
-            raise ConversionError(
-                f"layer '{name}' never fires on the calibration data: no current above 0 in any "
-                "channel. Pass more images, or check their normalisation and the model's weights."
-            )
+    def _range(self, neuron: SpikingNeuron, histogram: ChannelHistogram) -> Tensor:
+        known = known_range(neuron)
+        if known is not None:
+            return torch.full_like(histogram.maximum, known)
         if neuron.low == 0:
-            span = self.relu_range(histogram, neuron.max_up)
-        else:
-            span = histogram.maximum * self.headroom
-        return torch.where(span > 0, span, span.max())
+            return filled(self.relu_range(histogram, neuron))
+        return filled(histogram.maximum * self.headroom)
+
+
+def _pooled_by_kind(
+    neurons: dict[str, SpikingNeuron], found: dict[str, ChannelHistogram]
+) -> dict[str, ChannelHistogram]:
+    """One histogram for all ReLUs, one for all linear quantities."""
+    shared: dict[bool, ChannelHistogram] = {}
+    for kind in (False, True):
+        members = [
+            found[name].merged()
+            for name, neuron in neurons.items()
+            if (neuron.low == 0) == kind and known_range(neuron) is None
+        ]
+        shared[kind] = pooled(members or list(found.values())).merged()
+    return {name: shared[neuron.low == 0] for name, neuron in neurons.items()}
+
+
+def known_range(neuron: SpikingNeuron) -> float | None:
+    """The largest magnitude of an activation that is bounded, such as 6; None for the others."""
+    known = [abs(end) for end in (neuron.low, neuron.high) if end and math.isfinite(end)]
+    return max(known) if known else None
+
+
+def filled(span: Tensor) -> Tensor:
+    """Ranges with the largest one where nothing was seen (0), any shape."""
+    return torch.where(span > 0, span, span.max())
+
+
+def require_fires(name: str, largest: Tensor) -> None:
+    """Raise ConversionError for a layer without any current above 0."""
+    if not bool((largest > 0).any()):
+        raise ConversionError(
+            f"layer '{name}' never fires on the calibration data: no current above 0 in any "
+            "channel. Pass more images, or check their normalisation and the model's weights."
+        )
+
+
+def fit_threshold(neuron: SpikingNeuron, threshold: Tensor, start: float = 0.0) -> None:
+    """Give a neuron layer a threshold and nothing that was fitted to another one.
+
+    Args:
+        neuron: changed in place.
+        threshold: [C] or [C, ...], activation units; any dtype and device.
+        start: v0 as a fraction of it.
+    """
+    theta = neuron.threshold.new_empty(threshold.shape).copy_(threshold)
+    neuron.threshold.data, neuron.v0.data = theta, theta * start
+    neuron.correction.data = theta.new_zeros(0, neuron.channels)
+
+
+def check_headroom(owner: str, headroom: float) -> None:
+    """Raise ConversionError unless it is a factor >= 1."""
+    if not headroom >= 1:
+        raise ConversionError(f"{owner}.headroom is {headroom!r}; expected a factor >= 1")
+
+
+def check_timesteps(owner: str, timesteps: object) -> None:
+    """Raise ConversionError unless a pass that works for one T got it."""
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+        raise ConversionError(
+            f"{owner}.timesteps is {timesteps!r}; expected an int >= 1: this pass adjusts the "
+            "network for one T, for example to_snn(…, timesteps=16)"
+        )

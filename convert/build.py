@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import location
 from spikeport.convert.network import SpikingNetwork
-from spikeport.convert.neurons import Neuron
+from spikeport.convert.neurons import Spec
 from spikeport.convert.normalise import normalise
 from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.roles import assign_roles, in_time
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms round
 def build(
     model: nn.Module,
     example: Tensor,
-    spec: Neuron,
+    spec: Spec,
     analog_bottlenecks: bool = False,
     simplify: Callable[[nn.Module], None] | None = None,
 ) -> SpikingNetwork:

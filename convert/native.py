@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
+from spikeport.convert.emitted import Emitted, Watcher
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.native_density import dense_above
 from spikeport.convert.native_layers import layers_of
 from spikeport.convert.native_plan import (
     Current,
@@ -23,7 +25,7 @@ from spikeport.convert.native_plan import (
     runs_in_order,
 )
 from spikeport.convert.roles import IN_TIME
-from spikeport.convert.simulate import Observer, _chunk_size, _Run
+from spikeport.convert.simulate import _chunk_size, _Run
 from spikeport.cpu.loader import why_unavailable
 from spikeport.cpu.maxpool import max_pool
 from spikeport.cpu.streams import Stream
@@ -33,16 +35,13 @@ if TYPE_CHECKING:
 
 CHUNK = 32  # timesteps: enough to use every weight often while it is in the cache
 SLICE_BYTES = 16 * 2**20  # of a tensor that torch computes for a part of a chunk
-# Above this density of spikes a layer is computed by torch: the engine's additions per input are
-# then slower than a dense convolution and a neuron update that reads its result from memory.
-DENSE_ABOVE = 0.35
 
 
 class NativeRun(_Run):
     """One presentation of one batch, on the engine."""
 
-    def __init__(self, network: "SpikingNetwork", x: Tensor, observe: Observer | None) -> None:
-        super().__init__(network, x, observe)
+    def __init__(self, network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> None:
+        super().__init__(network, x, watch)
         self.layers = layers_of(network)
         self.plan = self.layers.plan
         self.streams: dict[fx.Node, Stream] = {}
@@ -68,15 +67,17 @@ class NativeRun(_Run):
         return CHUNK
 
     @torch.no_grad()
-    def advance(self, steps: int) -> Any:
-        """Simulate the next timesteps; returns the outputs at each."""
+    def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
+        """Simulate the next timesteps; see ``_Run.advance``."""
         values: dict[fx.Node, Any] = {}
         outputs = None
         for place, node in enumerate(self.nodes):
             if not runs_in_order(node):
                 continue
             if node.meta["role"] == "output":
-                outputs = fx.node.map_arg(node.args[0], lambda n: self._unfold(n, values, steps))
+                for source in self.readout.sources if self.readout else ():
+                    self._collect(source, values, steps, marks)
+                outputs = self._outputs(values, steps, marks)
             elif node.meta["role"] not in ("neuron", "difference"):  # a guard, on sizes
                 if self.time == 0:
                     self._check_decision(node, steps)
@@ -122,6 +123,7 @@ class NativeRun(_Run):
             span = (begin, min(begin + step, steps))
             currents = [*fixed, *(current[slice(*span)] for current in loose)]
             currents += [self._dense(part, *span) for part in dense]
+            currents += self._correction(node, span, (batch, height, width))
             out, state = built.layer.run(
                 streams,
                 currents,
@@ -135,22 +137,39 @@ class NativeRun(_Run):
         self.streams[node], self.state[node] = out, state
         self._show_packed(node)
 
+    def _correction(
+        self, node: fx.Node, span: tuple[int, int], sizes: tuple[int, int, int]
+    ) -> list[Tensor]:
+        """The neurons' own current at timesteps [begin, end) of the chunk, if there is any."""
+        begin, end = (self.time + time for time in span)
+        rows = self.network.neuron(str(node.target)).correction.detach()[begin:end]
+        if not len(rows):
+            return []
+        rows = torch.cat([rows, rows.new_zeros(end - begin - len(rows), rows.shape[1])])
+        batch, height, width = sizes
+        return [rows[:, None, :, None, None].expand(-1, batch, -1, height, width)]
+
     def _dense_parts(self, node: fx.Node, parts: list[Part]) -> list[Weighted]:
         """The weighted inputs whose spikes are too many; decided in the first chunk."""
         if node not in self.dense:
             self.dense[node] = {
-                part.node for part in parts if isinstance(part, Weighted) and self._too_many(part)
+                part.node
+                for part in parts
+                if isinstance(part, Weighted) and (self._pools(part) or self._too_many(part))
             }
         return [p for p in parts if isinstance(p, Weighted) and p.node in self.dense[node]]
 
+    def _pools(self, part: Weighted) -> bool:
+        """Whether an average pool before a layer does not fit the maps of this call."""
+        sizes = [(wire, self.streams[wire.source].size) for wire in part.wires]
+        return any(self.layers.window(wire, size) is None for wire, size in sizes)
+
     def _too_many(self, part: Weighted) -> bool:
         layer: Any = self.network.get_submodule(str(part.node.target))
-        if getattr(layer, "groups", 1) > 1:
-            return False
         streams = [self.streams[wire.source] for wire in part.wires]
         sizes = [stream.bits[..., 0, :, :].numel() for stream in streams]
         mean = sum(s.density * n for s, n in zip(streams, sizes, strict=True)) / sum(sizes)
-        return mean > DENSE_ABOVE
+        return mean > max(dense_above(layer, stream.levels) for stream in streams)
 
     def _dense(self, part: Weighted, begin: int, end: int) -> Tensor:
         """The current of a weighted layer at timesteps [begin, end), by torch."""
@@ -176,12 +195,17 @@ class NativeRun(_Run):
                 stream = self.streams[part.source]
                 return (stream.batch, *stream.size)
             if isinstance(part, Weighted):
-                stream = self.streams[part.wires[0].source]
+                wire = part.wires[0]
+                stream = self.streams[wire.source]
                 layer: Any = self.network.get_submodule(str(part.node.target))
                 if isinstance(layer, nn.Linear):
                     return stream.batch, 1, 1
-                return (stream.batch, *geometry(layer, stream.size).output_size(*stream.size))
-        raise AssertionError("a neuron without an input")
+                window = self.layers.window(wire, stream.size)
+                if window is not None:
+                    size = (stream.size[0] // window[0], stream.size[1] // window[1])
+                    return (stream.batch, *geometry(layer, size).output_size(*size))
+        current = self._dense(dense[0], 0, 1)  # pooled by torch
+        return (current.shape[1], *current.shape[3:])
 
     def _fixed(self, node: fx.Node) -> Tensor:
         """A current that is the same at every timestep, [1, B, C, H, W]."""
@@ -203,18 +227,25 @@ class NativeRun(_Run):
         self._show_packed(node)
 
     def _show_packed(self, node: fx.Node) -> None:
-        if self.observe is None:
-            return
-        stream = self.streams[node]
-        step = max(1, SLICE_BYTES // (4 * stream.batch * stream.channels * math.prod(stream.size)))
-        for begin in range(0, stream.timesteps, step):
-            end = min(begin + step, stream.timesteps)
-            self._show(node, self._unpacked(node, begin, end), begin)
+        self._show(node, self._emitted(node))
 
-    def _unpacked(self, node: fx.Node, begin: int = 0, end: int | None = None) -> Tensor:
-        """[t, B, ...] of a packed node at timesteps [begin, end) of the chunk."""
-        emitted = self.streams[node].unpack(self.layers.threshold(node), begin, end)
-        return emitted if len(node.meta["shape"]) == 4 else emitted[..., 0, 0]
+    def _emitted(self, node: fx.Node) -> "PackedSpikes":
+        maps = len(node.meta["shape"]) == 4
+        return PackedSpikes(self.streams[node], self.layers.threshold(node), self.time, maps)
+
+    def _sum(
+        self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
+    ) -> Any:
+        if node in self.streams:
+            return self.streams[node].sums(*span)
+        self._compute(node, values, steps)
+        return super()._sum(node, values, steps, span)
+
+    def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
+        if node not in self.plan.packed:
+            return super()._mean(node, total, timesteps)
+        mean = total * (self.layers.threshold(node) / timesteps).view(-1, 1, 1)
+        return mean if len(node.meta["shape"]) == 4 else mean[..., 0, 0]
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         self._compute(node, values, steps)
@@ -226,7 +257,7 @@ class NativeRun(_Run):
         if node in values or (node in self.static and role != "shape"):
             return
         if node in self.streams:
-            values[node] = self._unpacked(node).flatten(0, 1)
+            values[node] = self._emitted(node).values().flatten(0, 1)
             return
         if role == "shape":  # sizes are those of the folded batch, whatever they are of
             self._compute_shape(node, values, steps)
@@ -272,7 +303,41 @@ def _as_maps(current: Tensor) -> Tensor:
     return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def start(network: "SpikingNetwork", x: Tensor, observe: Observer | None) -> _Run | None:
+class PackedSpikes(Emitted):
+    """A stream as seen by those who watch: counted as it is, unpacked only if they ask for it.
+
+    Args:
+        stream: of the chunk.
+        threshold: value of one spike, [C].
+        first: number of timesteps before the chunk.
+        maps: whether positions are [C, H, W], not [C].
+    """
+
+    def __init__(self, stream: Stream, threshold: Tensor, first: int, maps: bool) -> None:
+        self._stream, self._threshold, self._maps = stream, threshold, maps
+        self.first, self.timesteps = first, stream.timesteps
+        per_step = 4 * stream.batch * stream.channels * math.prod(stream.size)
+        self.portion = max(1, SLICE_BYTES // per_step)
+
+    def values(self, begin: int = 0, end: int | None = None) -> Tensor:
+        """See ``Emitted.values``."""
+        values = self._stream.unpack(self._threshold, begin, end)
+        return values if self._maps else values[..., 0, 0]
+
+    def counts(
+        self,
+        quantum: Tensor | None,
+        begin: int = 0,
+        end: int | None = None,
+        by_channel: bool = True,
+    ) -> Tensor:
+        """See ``Emitted.counts``; the quantum is the threshold anyway."""
+        count = self._stream.totals if by_channel else self._stream.pixel_totals
+        counts = count(begin, end)
+        return counts if self._maps else counts[..., 0, 0]
+
+
+def start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> _Run | None:
     """A run on the engine, or None where torch has to do it.
 
     Raises:
@@ -284,7 +349,7 @@ def start(network: "SpikingNetwork", x: Tensor, observe: Observer | None) -> _Ru
     if network.backend == "auto" and _may_differentiate(network, x):
         return None
     if reason is None:
-        return NativeRun(network, x, observe)
+        return NativeRun(network, x, watch)
     if network.backend == "cpu":
         raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
     return None

@@ -1,12 +1,14 @@
 """A network's neuron layers as layers of the native engine, kept between calls."""
 
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, fx, nn
 
-from spikeport.convert.native_plan import Part, Plan, Spikes, Weighted, geometry
+from spikeport.convert.native_plan import Part, Plan, Spikes, Weighted, Wire, geometry
+from spikeport.convert.native_pools import window_of
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.cpu.layer import Firing, Layer
 from spikeport.cpu.streams import Stream
@@ -30,6 +32,7 @@ class LayerCache:
 
     def __init__(self, network: nn.Module) -> None:
         self.plan = Plan(network)
+        self.kinds = _kinds(network)
         self._network = ref(network)  # the cache is kept by the network, not the other way round
         self._built: dict[Any, tuple[Any, NativeLayer]] = {}
 
@@ -81,7 +84,9 @@ class LayerCache:
                 values.append(self.threshold(part.source))
         for owner in owners:
             values += self.network.get_submodule(owner).parameters(recurse=False)
-        return [(v.data_ptr(), v._version, float(v.detach().sum())) for v in values]
+        neuron: Any = self.network.get_submodule(str(node.target))
+        numbers = [(v.data_ptr(), v._version, float(v.detach().sum())) for v in values]
+        return neuron.spec, numbers
 
     def _build(
         self, node: fx.Node, parts: list[Part], streams: dict[fx.Node, Stream]
@@ -101,18 +106,31 @@ class LayerCache:
                     bias = bias + layer.bias.detach()
                 for wire in part.wires:
                     value = self.threshold(wire.source)
-                    synapses.append(_synapses(layer, wire.first, value, streams[wire.source]))
+                    synapses.append(self._synapses(layer, wire, value, streams[wire.source]))
                     sources.append(wire.source)
         has_bias = bool(bias.any())
         layer = Layer(channels, firing_of(neuron), synapses, bias if has_bias else None)
         return NativeLayer(layer, sources)
+
+    def window(self, wire: Wire, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Positions of a map of this size that are one to the layer; None: torch has to pool."""
+        return (1, 1) if wire.pool is None else window_of(wire.pool, self.network, size)
+
+    def _synapses(self, layer: Any, wire: Wire, value: Tensor, stream: Stream) -> Synapses:
+        window = self.window(wire, stream.size)
+        assert window is not None
+        if wire.pool is None:
+            return _synapses(layer, wire.first, value, stream.channels, stream.size)
+        height, width = stream.size[0] // window[0], stream.size[1] // window[1]
+        small = _synapses(layer, wire.first, value, stream.channels, (height, width))
+        return _pooled(small, window, stream.size)
 
 
 def firing_of(neuron: SpikingNeuron) -> Firing:
     """The engine's description of a neuron layer."""
     threshold = neuron.threshold.detach()
     lowest, highest = neuron._total_bounds(threshold)
-    spec = neuron.spec
+    spec: Any = neuron.spec  # a Neuron: the plan leaves other kinds to torch
     return Firing(
         *(threshold, neuron.v0.detach(), spec.max_up, spec.max_down, lowest, highest),
         *(spec.leak, spec.hard_reset),
@@ -124,21 +142,39 @@ def _identity(value: Tensor) -> Synapses:
     return Synapses(torch.ones(channels, 1, 1, 1), value, Geometry(), channels)
 
 
-def _synapses(layer: Any, first: int, value: Tensor, stream: Stream) -> Synapses:
-    """A layer's weights on the spikes that arrive at its input channels ``first`` and following."""
+def _synapses(
+    layer: Any, first: int, value: Tensor, channels: int, size: tuple[int, int]
+) -> Synapses:
+    """A layer's weights on maps of ``size`` at its input channels ``first`` and following."""
     weight = layer.weight.detach()
     if isinstance(layer, nn.Linear):
-        size = stream.size
-        count = stream.channels * size[0] * size[1]
-        weight = weight[:, first : first + count].reshape(len(weight), stream.channels, *size)
+        count = channels * size[0] * size[1]
+        weight = weight[:, first : first + count].reshape(len(weight), channels, *size)
         return Synapses(weight, value, Geometry(size))
-    where = geometry(layer, stream.size)
+    where = geometry(layer, size)
     if layer.groups == 1:
-        return Synapses(weight[:, first : first + stream.channels], value, where)
-    if stream.channels != layer.in_channels:
+        return Synapses(weight[:, first : first + channels], value, where)
+    if channels != layer.in_channels:
         weight = _ungrouped(weight, layer.groups)
-        return Synapses(weight[:, first : first + stream.channels], value, where)
+        return Synapses(weight[:, first : first + channels], value, where)
     return Synapses(weight, value, where, layer.groups)
+
+
+def _pooled(part: Synapses, window: tuple[int, int], size: tuple[int, int]) -> Synapses:
+    """Synapses on averages over windows, side by side on maps of ``size``, as synapses on the maps.
+
+    They see one averaged position, or all of them.
+    """
+    weight = part.weight / (window[0] * window[1])
+    if part.geometry.kernel == (1, 1):
+        where = Geometry(window, window)
+        if not part.masked:
+            return replace(part, weight=weight, geometry=where, shared=True)
+        return replace(part, weight=weight.repeat(1, 1, *window), geometry=where)
+    weight = weight.repeat_interleave(window[0], 2).repeat_interleave(window[1], 3)
+    rest = (size[0] - weight.shape[2], size[1] - weight.shape[3])  # seen by no window
+    weight = nn.functional.pad(weight, (0, rest[1], 0, rest[0]))
+    return replace(part, weight=weight, geometry=Geometry(size))
 
 
 def _ungrouped(weight: Tensor, groups: int) -> Tensor:
@@ -152,12 +188,18 @@ def _ungrouped(weight: Tensor, groups: int) -> Tensor:
     return full
 
 
+def _kinds(network: nn.Module) -> list[Any]:
+    """What a plan depends on and a pass may change."""
+    neurons = [module for module in network.modules() if isinstance(module, SpikingNeuron)]
+    return [(neuron.spec, neuron.threshold.ndim) for neuron in neurons]
+
+
 _CACHES: "WeakKeyDictionary[nn.Module, LayerCache]" = WeakKeyDictionary()
 
 
 def layers_of(network: nn.Module) -> LayerCache:
     """The cache of a network; it goes when the network goes and is not copied or saved with it."""
     cache = _CACHES.get(network)
-    if cache is None:
+    if cache is None or cache.kinds != _kinds(network):
         cache = _CACHES[network] = LayerCache(network)
     return cache

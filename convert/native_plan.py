@@ -6,26 +6,32 @@ currents that never change, and whatever else there is, which torch computes.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from spikeport.convert.native_pools import AVERAGES, LARGEST, window_of
 from spikeport.convert.ops import IDENTITY
 from spikeport.convert.roles import in_time
 from spikeport.convert.same_padding import Conv2dSame, MaxPool2dSame
 from spikeport.cpu.synapses import Geometry
 
+MOST_WEIGHTS = 2**24  # of a linear layer behind an average pool to several positions
 CONCATENATIONS = {"cat", "concat", "concatenate"}
 
 
 @dataclass(frozen=True)
 class Wire:
-    """Spikes of ``source`` that arrive at a weighted layer, from its input channel ``first`` on."""
+    """Spikes of ``source`` that arrive at a weighted layer, from its input channel ``first`` on.
+
+    An average ``pool`` may lie between them.
+    """
 
     source: fx.Node
     first: int
+    pool: fx.Node | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Plan:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._modules = dict(network.named_modules())
+        self._network, self._modules = network, dict(network.named_modules())
         nodes = list(network.graph.nodes)  # type: ignore[arg-type, union-attr]
         self.packed: set[fx.Node] = set()
         self.parts: dict[fx.Node, list[Part]] = {}
@@ -78,13 +84,13 @@ class Plan:
             elif node.meta["role"] == "difference" and self._is_native_pool(node):
                 self.packed.add(node)
         self.last_use = _last_uses(nodes)
-        del self._modules  # a plan is kept by its network
+        del self._network, self._modules  # a plan is kept by its network
 
     def _is_native(self, node: fx.Node) -> bool:
         neuron: Any = self._modules[str(node.target)]
         rank = len(node.meta.get("shape", ()))
         per_channel = neuron.channel_dim % max(rank, 1) == 1 and neuron.threshold.ndim == 1
-        small = max(neuron.max_up, neuron.max_down) < 256
+        small = neuron.spec.native and max(neuron.max_up, neuron.max_down) < 256
         return rank in (2, 4) and per_channel and small and _is_float32(neuron)
 
     def _is_native_pool(self, node: fx.Node) -> bool:
@@ -106,7 +112,7 @@ class Plan:
             return self._parts(node.args[0]) + self._parts(node.args[1])
         if node.meta["role"] == "weighted" and self._has_native_weights(node):
             wires = self._wires(node.args[0], 0)
-            if wires is not None:
+            if wires is not None and all(self._takes_pool(node, wire.pool) for wire in wires):
                 return [Weighted(node, tuple(wires))]
         return [Current(node, False)]
 
@@ -133,6 +139,19 @@ class Plan:
         )
         return isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and padded
 
+    def _takes_pool(self, node: fx.Node, pool: fx.Node | None) -> bool:
+        """Whether a weighted layer and an average pool before it, if any, make simple synapses."""
+        if pool is None:
+            return True
+        layer: Any = self._modules[str(node.target)]
+        if isinstance(layer, nn.Linear):  # its weights are repeated for every pixel of a window
+            before, after = math.prod(pool.args[0].meta["shape"]), math.prod(pool.meta["shape"])
+            return pool.meta["shape"][2:] in ([], [1, 1]) or (
+                layer.weight.numel() * before // after <= MOST_WEIGHTS
+            )
+        plain = layer.kernel_size == layer.stride == (1, 1) and not isinstance(layer, Conv2dSame)
+        return plain and max(layer.padding) == 0
+
     def _wires(self, node: Any, first: int) -> list[Wire] | None:
         """The packed spikes that a tensor consists of; None if there is anything else in it."""
         if not in_time(node):
@@ -145,6 +164,11 @@ class Plan:
         if op == "add" and self._adds_alike(node):
             pair = [self._wires(arg, first) for arg in node.args]
             return None if None in pair else [*pair[0], *pair[1]]  # type: ignore[misc]
+        if op in AVERAGES and self._is_side_by_side(node):
+            inner = self._wires(node.args[0], first)
+            if inner is None or any(wire.pool for wire in inner):
+                return None
+            return [replace(wire, pool=node) for wire in inner]
         if op in CONCATENATIONS and _dim(node) in (1, 1 - len(shape)):
             found: list[Wire] = []
             for part in node.args[0]:
@@ -156,6 +180,15 @@ class Plan:
             return found
         return None
 
+    def _is_side_by_side(self, node: fx.Node) -> bool:
+        """Whether the windows of an average pool of maps can be part of the synapses."""
+        source = node.args[0] if node.args else None
+        shape: Any = source.meta.get("shape", ()) if isinstance(source, fx.Node) else ()
+        if len(shape) != 4:
+            return False
+        window = window_of(node, self._network, (shape[2], shape[3]))
+        return window is not None and shape[1] * window[0] * window[1] <= LARGEST
+
     def _only_reshapes(self, node: fx.Node) -> bool:
         """``flatten(1)`` of a packed map, or an adaptive pool to the size that it has already."""
         source = node.args[0] if node.args else None
@@ -166,7 +199,8 @@ class Plan:
             return False
         if node.meta["op"] == "adaptive_avg_pool2d":
             return before == after
-        one_map = source in self.packed or self._only_reshapes(source)
+        pooled = source.meta["op"] in AVERAGES and self._is_side_by_side(source)
+        one_map = source in self.packed or pooled or self._only_reshapes(source)
         flat = [before[0], math.prod(before[1:])]
         return node.meta["op"] in ("flatten", "reshape", "view") and one_map and after == flat
 

@@ -2,18 +2,19 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
+from spikeport.convert.emitted import Observer, Watcher
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import attribute, call_node, exists, place, place_tensor
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.roles import in_time
-from spikeport.convert.simulate import Observer, require_timesteps, simulate
+from spikeport.convert.simulate import decode, map_tensors, require_timesteps, simulate
 from spikeport.cpu import loader
 from spikeport.cuda.available import why_unavailable
 
@@ -30,6 +31,9 @@ class SpikingNetwork(nn.Module):
         graph: the program, a ``torch.fx.Graph`` over the submodules (roles: see ``roles.py``).
         traced_shape: shape of the batch it was traced with.
         info: how it was made (source, neuron, recipe, calibration), JSON-able; travels with save.
+        readout_delay: share of the timesteps that the readout leaves out, in [0, 1): the first
+            ones, in which the spikes have not come through all layers. 0: none; see
+            ``DelayedReadout``.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class SpikingNetwork(nn.Module):
         self.graph = graph
         self.traced_shape = tuple(traced_shape)
         self.info = info
+        self.readout_delay = 0.0
         self._backend = "auto"
         for node in graph.nodes:
             value = node.meta.pop("value", None)
@@ -120,6 +125,8 @@ class SpikingNetwork(nn.Module):
     def forward(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
         """The decoded output after ``timesteps`` timesteps: the mean of the output over them.
 
+        With a ``readout_delay`` the mean is over the last of them only.
+
         Args:
             x: images or features, [B, C, ...], presented as a constant current.
             timesteps: T >= 1.
@@ -131,31 +138,80 @@ class SpikingNetwork(nn.Module):
         Raises:
             ConversionError: timesteps < 1, an input of another shape, an uncalibrated neuron.
         """
-        total = None
-        for outputs in self.chunks(x, timesteps, chunk):
-            part = pytree.tree_map_only(Tensor, lambda v: v.sum(0), outputs)
-            total = part if total is None else _map_tensors(torch.add, total, part)
-        return pytree.tree_map_only(Tensor, lambda v: v / timesteps, total)
+        require_timesteps(timesteps)
+        [(_, output)] = self.readouts(x, [timesteps], chunk)
+        return output
 
     def anytime(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
         """The decoded output after each timestep, [T, B, ...], from one run; see ``forward``."""
         parts = list(self.chunks(x, timesteps, chunk))
+        ends = torch.arange(1, timesteps + 1)
+        starts = torch.tensor([self.readout_start(T) for T in range(1, timesteps + 1)])
 
-        def decode(*pieces: Tensor) -> Tensor:
+        def means(*pieces: Tensor) -> Tensor:
             sums = torch.cat(pieces).cumsum(0)
-            times = torch.arange(1, timesteps + 1, device=sums.device, dtype=sums.dtype)
-            return sums / times.view([-1] + [1] * (sums.ndim - 1))
+            sums = torch.cat([torch.zeros_like(sums[:1]), sums])
+            lengths = (ends - starts).to(sums).view([-1] + [1] * (sums.ndim - 1))
+            return (sums[ends] - sums[starts]) / lengths
 
-        return _map_tensors(decode, *parts)
+        return map_tensors(means, *parts)
 
     def chunks(
         self, x: Tensor, timesteps: int, chunk: int | None = None, observe: Observer | None = None
     ) -> Any:
         """The outputs at every timestep, chunk by chunk; see ``simulate``."""
         require_timesteps(timesteps)
+        self._check_run(x, chunk)
+        return simulate(self, x, timesteps, chunk, observe)
+
+    def readouts(
+        self,
+        x: Tensor,
+        wanted: Sequence[int],
+        chunk: int | None = None,
+        watch: Watcher | None = None,
+    ) -> Iterator[tuple[int, Any]]:
+        """Pairs of T and the decoded output after it, for each wanted T, from one run.
+
+        It costs less than ``anytime``: the last, linear layers are evaluated at those T only.
+
+        Args:
+            x: as for ``forward``.
+            wanted: numbers of timesteps, ascending.
+            chunk: timesteps simulated at once.
+            watch: called with what each layer emitted; see ``simulate.decode``.
+        """
+        if not wanted or list(wanted) != sorted(set(map(require_timesteps, wanted))):
+            raise ConversionError(f"the timesteps {list(wanted)} are not one or more, ascending")
+        self._check_run(x, chunk)
+        return self._windows(x, wanted, chunk, watch)
+
+    def _windows(
+        self, x: Tensor, wanted: Sequence[int], chunk: int | None, watch: Watcher | None
+    ) -> Iterator[tuple[int, Any]]:
+        starts = {self.readout_start(T) for T in wanted} - {0}
+        until: dict[int, Any] = {}  # mean of the output over timesteps 1..T
+        for T, mean in decode(self, x, sorted(starts.union(wanted)), chunk, watch):
+            if T in starts:
+                until[T] = mean
+            start = self.readout_start(T)
+            if T in wanted and start == 0:
+                yield T, mean
+            elif T in wanted:
+                yield T, map_tensors(partial(_mean_between, start, T), until[start], mean)
+
+    def readout_start(self, timesteps: int) -> int:
+        """The decoded output at T is the mean of the output over timesteps start + 1 to T."""
+        return int(self.readout_delay * timesteps + 1e-9)
+
+    def _check_run(self, x: Tensor, chunk: int | None) -> None:
         if chunk is not None:
             require_timesteps(chunk)
         self.check_input(x)
+        self.check_calibrated()
+
+    def check_calibrated(self) -> None:
+        """Raise ConversionError unless every neuron has usable thresholds and potentials."""
         uncalibrated = [
             name
             for name, neuron in self.neurons.items()
@@ -167,7 +223,6 @@ class SpikingNetwork(nn.Module):
                 f"finite v0), the first is '{uncalibrated[0]}'; run a calibration pass such as "
                 "PercentileThreshold()"
             )
-        return simulate(self, x, timesteps, chunk, observe)
 
     def analog(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Any:
         """The source network's output: the same graph with every neuron as its activation.
@@ -247,12 +302,9 @@ class SpikingNetwork(nn.Module):
         ]
 
 
-def _map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
-    """Apply to the tensors at the same places of several structures; the rest (None) stays."""
-    return pytree.tree_map(
-        lambda *leaves: function(*leaves) if isinstance(leaves[0], Tensor) else leaves[0],
-        *structures,
-    )
+def _mean_between(start: int, end: int, until_start: Tensor, until_end: Tensor) -> Tensor:
+    """The mean over timesteps start + 1 to end from those over 1 to start and 1 to end."""
+    return (until_end * end - until_start * start) / (end - start)
 
 
 def _same_decision(value: Any, recorded: Any) -> bool:

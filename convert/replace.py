@@ -7,14 +7,14 @@ from numbers import Number
 from torch import Tensor, fx, nn
 
 from spikeport.convert.graph import eliminate_dead, module_of, place, unique
-from spikeport.convert.neurons import Neuron, SpikingNeuron
+from spikeport.convert.neurons import Spec, SpikingNeuron
 from spikeport.convert.ops import MOVES, WEIGHTED
 from spikeport.convert.roles import assign_roles, in_time
 
 RESHAPING = MOVES | {"pad"}
 
 
-def replace_activations(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:
+def replace_activations(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
     """Every ``clamp(x, low, high)`` with low <= 0 <= high, however written, becomes a neuron.
 
     Neurons are named after the source model's modules (``layer1.0.act2``); the second call of one
@@ -47,7 +47,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:
     eliminate_dead(graph)
 
 
-def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: Neuron) -> None:
+def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
     """Signed neurons where a weighted layer would read an analog value.
 
     That is a linear bottleneck, or what comes out of a difference op. The layers that read the
@@ -77,7 +77,7 @@ def insert_neuron(
     source: fx.Node,
     after: fx.Node,
     name: str,
-    spec: Neuron,
+    spec: Spec,
     low: float,
     high: float,
 ) -> fx.Node:

@@ -1,7 +1,7 @@
 """Layers as constructor arguments, and back: classes from a table, never from a name in a file."""
 
 import math
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -10,9 +10,20 @@ from torch import Tensor, nn
 from spikeport.convert.affine import ChannelAffine
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.layer_table import MODULES
-from spikeport.convert.neurons import Neuron, SpikingNeuron
+from spikeport.convert.neurons import (
+    Differential,
+    MultiThreshold,
+    Neuron,
+    Spec,
+    SpiCalib,
+    SpikingNeuron,
+)
 
 CLASSES = {cls.__name__: cls for cls in MODULES}
+SPECS: dict[str, type[Spec]] = {
+    cls.__name__: cls for cls in (Neuron, MultiThreshold, Differential, SpiCalib)
+}
+NEURON_TENSORS = ("threshold", "v0", "correction")
 
 
 def describe_layer(path: str, layer: nn.Module) -> dict[str, Any]:
@@ -87,13 +98,27 @@ def own_tensors(layer: nn.Module) -> dict[str, Tensor]:
 
 def _describe_neuron(neuron: SpikingNeuron) -> dict[str, Any]:
     return {
-        "spec": asdict(neuron.spec),
+        "spec": _describe_spec(neuron.spec),
         "low": neuron.low if math.isfinite(neuron.low) else None,
         "high": neuron.high if math.isfinite(neuron.high) else None,
         "channel_dim": neuron.channel_dim,
-        "threshold": list(neuron.threshold.shape),
-        "v0": list(neuron.v0.shape),
+        "tensors": {name: list(getattr(neuron, name).shape) for name in NEURON_TENSORS},
     }
+
+
+def _describe_spec(spec: Spec) -> dict[str, Any]:
+    values = {each.name: getattr(spec, each.name) for each in fields(spec)}  # type: ignore[arg-type]
+    inner = {name: _describe_spec(v) for name, v in values.items() if isinstance(v, Spec)}
+    return {"kind": type(spec).__name__} | values | inner
+
+
+def _make_spec(record: dict[str, Any]) -> Spec:
+    values = {
+        name: _make_spec(value) if isinstance(value, dict) else value
+        for name, value in record.items()
+        if name != "kind"
+    }
+    return SPECS[record["kind"]](**values)
 
 
 def _make_neuron(
@@ -101,19 +126,19 @@ def _make_neuron(
     low: float | None,
     high: float | None,
     channel_dim: int,
-    threshold: tuple[int, ...],
-    v0: tuple[int, ...],
+    tensors: dict[str, list[int]],
 ) -> SpikingNeuron:
     neuron = SpikingNeuron(
-        Neuron(**spec),
+        _make_spec(spec),
         1,
         -math.inf if low is None else low,
         math.inf if high is None else high,
         channel_dim,
     )
-    neuron.spec = Neuron(**spec)
-    for name, shape in (("threshold", threshold), ("v0", v0)):
-        setattr(neuron, name, nn.Parameter(torch.empty(shape), requires_grad=False))
+    neuron.spec = _make_spec(spec)
+    for name in NEURON_TENSORS:
+        empty = torch.empty(tuple(tensors[name]))
+        setattr(neuron, name, nn.Parameter(empty, requires_grad=False))
     return neuron
 
 

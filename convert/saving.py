@@ -102,6 +102,7 @@ def _describe(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, Tensor
         "spikeport_version": __version__,
         "info": network.info,
         "traced_shape": list(network.traced_shape),
+        "readout_delay": network.readout_delay,
         "layers": layers,
         "tensors": tensors,
         "nodes": nodes,
@@ -204,7 +205,9 @@ def _make(description: dict[str, Any], saved: dict[str, Tensor]) -> SpikingNetwo
                 f"tensor {name!r} has shape {list(tensors[name].shape)}; its layer takes "
                 f"{list(value.shape)}"
             )
-    return SpikingNetwork(graph, _root(layers, tensors), tuple(shape), info)
+    network = SpikingNetwork(graph, _root(layers, tensors), tuple(shape), info)
+    network.readout_delay = float(description["readout_delay"])
+    return network
 
 
 def _root(layers: dict[str, nn.Module], tensors: dict[str, Tensor]) -> nn.Module:

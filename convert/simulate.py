@@ -11,21 +11,22 @@ on the running mean m of its inputs and emits ``y_t = t·F(m_t) − (t−1)·F(m
 over T timesteps is exactly F(m_T).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from spikeport.convert.emitted import Emitted, Observer, Watcher, values_to
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import call_node
+from spikeport.convert.readout import Readout
 from spikeport.convert.roles import IN_TIME, homogeneous
 
 if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
 
-Observer = Callable[[str, Tensor, int], None]
 CHUNK_BYTES = 16 * 2**20  # of the largest tensor; larger ones miss the cache and are slower
 
 
@@ -51,12 +52,48 @@ def simulate(
         For each chunk the outputs at its timesteps, [t, B, ...], in the source network's
         structure. Their mean over all timesteps is the decoded output.
     """
-    from spikeport.convert.native import start  # which is built on this file
-
-    run = start(network, x, observe) or _Run(network, x, observe)
+    run = _start(network, x, None if observe is None else values_to(observe))
     chunk = chunk or run.default_chunk()
     while run.time < timesteps:
         yield run.advance(min(chunk, timesteps - run.time))
+
+
+def decode(
+    network: "SpikingNetwork",
+    x: Tensor,
+    wanted: Sequence[int],
+    chunk: int | None = None,
+    watch: Watcher | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """Run the network on a constant input current and decode its output at some timesteps.
+
+    What is linear between the last spikes and the output is evaluated at those only.
+
+    Args:
+        network: calibrated.
+        x: [B, C, ...], presented at every timestep.
+        wanted: numbers of timesteps T, ascending.
+        chunk: as for ``simulate``.
+        watch: called as ``watch(name, emitted)`` with what each neuron and each max-pool of
+            spikes emitted in a chunk; see ``Emitted``.
+
+    Yields:
+        (T, the mean of the output over timesteps 1..T).
+    """
+    run = _start(network, x, watch)
+    run.readout = Readout(network.graph)
+    chunk = chunk or run.default_chunk()
+    while run.time < wanted[-1]:
+        steps = min(chunk, wanted[-1] - run.time)
+        marks = [time - run.time for time in wanted if 0 < time - run.time <= steps]
+        times = [run.time + mark for mark in marks]
+        yield from zip(times, run.advance(steps, marks), strict=True)
+
+
+def _start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> "_Run":
+    from spikeport.convert.native import start  # which is built on this file
+
+    return start(network, x, watch) or _Run(network, x, watch)
 
 
 def _chunk_size(network: "SpikingNetwork", x: Tensor) -> int:
@@ -73,9 +110,13 @@ def _chunk_size(network: "SpikingNetwork", x: Tensor) -> int:
 class _Run:
     """One presentation of one batch."""
 
-    def __init__(self, network: "SpikingNetwork", x: Tensor, observe: Observer | None) -> None:
-        self.network, self.observe = network, observe
+    readout: Readout | None = None  # given if the output is wanted decoded
+
+    def __init__(self, network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> None:
+        self.network, self.watch = network, watch
         self.time = 0
+        self.sums: dict[fx.Node, Any] = {}  # of what the readout reads, over all timesteps
+        self.means: dict[int, dict[fx.Node, Any]] = {}  # of the same, by mark
         self.state: dict[fx.Node, Any] = {}
         self.static: dict[fx.Node, Any] = {}
         self.nodes = list(network.graph.nodes)
@@ -94,32 +135,87 @@ class _Run:
         """Timesteps at once where the caller leaves it open."""
         return _chunk_size(self.network, self.static[self.nodes[0]])
 
-    def advance(self, steps: int) -> Any:
-        """Simulate the next timesteps; returns the outputs at each."""
+    def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
+        """Simulate the next timesteps.
+
+        Args:
+            steps: how many.
+            marks: with a readout: after how many of them the decoded output is wanted, ascending.
+
+        Returns:
+            The outputs at each timestep, [t, B, ...]; with a readout the decoded ones, a list.
+        """
         values: dict[fx.Node, Any] = {}
+        waiting = self.readout.inside if self.readout else ()
+        sources = self.readout.sources if self.readout else ()
         for node in self.nodes:
             role = node.meta["role"]
-            if role == "shape":
+            if role == "output":
+                outputs = self._outputs(values, steps, marks)
+            elif node in waiting:
+                pass
+            elif role == "shape":
                 values[node] = self._folded_shape(node, values, steps)
                 self.network.check_guard(node, values[node])
-            elif role == "output":
-                outputs = fx.node.map_arg(node.args[0], lambda n: self._unfold(n, values, steps))
             elif role in IN_TIME:
                 values[node] = self._in_time(node, values, steps)
+                if node in sources:
+                    self._collect(node, values, steps, marks)
             for source in node.all_input_nodes:
                 if self.last_use[source] is node:
                     values.pop(source, None)
         self.time += steps
         return outputs
 
+    def _outputs(self, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]) -> Any:
+        if self.readout is None:
+            return self._returned(values, steps)
+        return [self._decoded(self.readout, self.means.pop(mark, {})) for mark in marks]
+
+    def _returned(self, values: dict[fx.Node, Any], steps: int) -> Any:
+        return fx.node.map_arg(self.nodes[-1].args[0], lambda n: self._unfold(n, values, steps))
+
+    def _decoded(self, readout: Readout, means: dict[fx.Node, Any]) -> Any:
+        """The output for means over time, [B, ...]: the readout as in a chunk of one timestep."""
+        values = dict(means)
+        for node in readout.nodes:
+            compute = self._folded_shape if node.meta["role"] == "shape" else self._in_time
+            values[node] = compute(node, values, 1)
+        return pytree.tree_map_only(Tensor, lambda v: v[0], self._returned(values, 1))
+
+    def _collect(
+        self, node: fx.Node, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]
+    ) -> None:
+        """Add up a value that the readout reads, and note its mean at the marks."""
+        begin = 0
+        for end in (*marks, *([steps] if steps not in marks else [])):
+            part = self._sum(node, values, steps, (begin, end))
+            known = self.sums.get(node)
+            self.sums[node] = part if known is None else map_tensors(torch.add, known, part)
+            if end in marks:
+                mean = self._mean(node, self.sums[node], self.time + end)
+                self.means.setdefault(end, {})[node] = mean
+            begin = end
+
+    def _sum(
+        self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
+    ) -> Any:
+        """A value added up over timesteps [begin, end) of the chunk, [B, ...]."""
+        return pytree.tree_map_only(
+            Tensor, lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(0), values[node]
+        )
+
+    def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
+        return pytree.tree_map_only(Tensor, lambda v: v / timesteps, total)
+
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         role = node.meta["role"]
         if role == "neuron":
             current = self._unfold(node.args[0], values, steps)
-            out, self.state[node] = self.network.get_submodule(node.target)(
-                current, self.state.get(node)
-            )
-            self._show(node, out)
+            neuron, before = self.network.neuron(str(node.target)), self.state.get(node)
+            out, self.state[node] = neuron(current, before)
+            if self.watch is not None:
+                self._show(node, Emitted(neuron.events(out, before), self.time))
             return out.flatten(0, 1)
         args, kwargs = fx.node.map_arg(
             (node.args, node.kwargs), lambda n: self._folded(n, values, steps)
@@ -147,7 +243,7 @@ class _Run:
         self.state[node] = (sums, sum_now[-1])
         emitted = sum_now - before
         if node.meta["spikes"]:
-            self._show(node, emitted)
+            self._show(node, Emitted(emitted, self.time))
         return emitted.flatten(0, 1)
 
     def _times(self, like: Tensor, steps: int) -> Tensor:
@@ -155,11 +251,10 @@ class _Run:
         times = torch.arange(self.time + 1, self.time + steps + 1, device=like.device)
         return times.to(like.dtype).view([-1] + [1] * (like.ndim - 1))
 
-    def _show(self, node: fx.Node, emitted: Tensor, offset: int = 0) -> None:
-        """Report what a node emitted from ``offset`` timesteps into the chunk on."""
-        if self.observe is not None:
+    def _show(self, node: fx.Node, emitted: Emitted) -> None:
+        if self.watch is not None:
             name = node.name if node.op != "call_module" else str(node.target)
-            self.observe(name, emitted, self.time + offset)
+            self.watch(name, emitted)
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         """A node's value as [t, B, ...]; what is static is repeated without a copy."""
@@ -193,6 +288,14 @@ class _Run:
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), stand_in)
         return call_node(self.network, node, args, kwargs)
+
+
+def map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
+    """Apply to the tensors at the same places of several structures; the rest (None) stays."""
+    return pytree.tree_map(
+        lambda *leaves: function(*leaves) if isinstance(leaves[0], Tensor) else leaves[0],
+        *structures,
+    )
 
 
 def require_timesteps(timesteps: Any) -> int:

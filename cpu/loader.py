@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from spikeport.cpu.compiler import NAME
-from spikeport.cpu.structs import LayerStruct, MaxPoolStruct, StreamStruct
+from spikeport.cpu.structs import LayerStruct, MaxPoolStruct, StreamStruct, SumsStruct
 
 ERRORS = {1: "not enough memory", 2: "this machine has no such instruction set"}
 
@@ -73,6 +73,7 @@ def _open(path: Path) -> ctypes.CDLL:
         "sp_peak_adds": ([c_char_p], c_double),
         "sp_run_layer": ([POINTER(LayerStruct), c_char_p, c_int], c_int),
         "sp_run_maxpool": ([POINTER(MaxPoolStruct), c_char_p, c_int], c_int),
+        "sp_run_sums": ([POINTER(SumsStruct), c_char_p, c_int], c_int),
         "sp_unpack": ([stream, c_int, c_int, c_int, c_void_p, c_void_p, c_int], c_int),
         "sp_pack": ([c_void_p, c_int, c_void_p, stream, c_void_p, c_int], c_int),
         "sp_count": ([stream, c_int, c_void_p, c_int], c_int),

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikeport.cpu.loader import EngineError, check, library, threads_or_all
-from spikeport.cpu.structs import StreamStruct
+from spikeport.cpu.structs import StreamStruct, SumsStruct
+
+SAMPLE = 2**16  # words
 
 
 @dataclass(frozen=True)
@@ -102,18 +105,60 @@ class Stream:
         )
 
     def counts(self, threads: int | None = None) -> Tensor:
-        """Per timestep: the sum of abs(n), and the number of set magnitude bits; int64 [T, 2]."""
+        """Per timestep: the sum of abs(n), and the number of n that are not 0; int64 [T, 2]."""
         found = torch.empty(self.timesteps, 2, dtype=torch.int64)
         check(
             library().sp_count(self.struct(), self.batch, found.data_ptr(), threads_or_all(threads))
         )
         return found
 
+    def sums(self, begin: int = 0, end: int | None = None, **how: Any) -> Tensor:
+        """The spikes of timesteps [begin, end) added up: int32 [B, C, H, W], channels last.
+
+        ``threads`` and ``path`` are as for ``Layer.run``.
+        """
+        shape = (self.batch, *self.size, self.channels)
+        return self._added(0, (begin, end), torch.empty(shape, dtype=torch.int32), **how).permute(
+            0, 3, 1, 2
+        )
+
+    def totals(self, begin: int = 0, end: int | None = None, **how: Any) -> Tensor:
+        """The same of abs(n), all images together: int32 [C, H, W]."""
+        shape = (*self.size, self.channels)
+        return self._added(1, (begin, end), torch.empty(shape, dtype=torch.int32), **how).permute(
+            2, 0, 1
+        )
+
+    def pixel_totals(self, begin: int = 0, end: int | None = None, **how: Any) -> Tensor:
+        """The same, all channels together: int64 [H, W]."""
+        return self._added(2, (begin, end), torch.empty(self.size, dtype=torch.int64), **how)
+
+    def _added(
+        self,
+        what: int,
+        span: tuple[int, int | None],
+        out: Tensor,
+        threads: int | None = None,
+        path: str = "",
+    ) -> Tensor:
+        begin, end = span[0], self._end(*span)
+        struct = SumsStruct(self.struct(), self.batch, begin, end, what, out.data_ptr())
+        check(library().sp_run_sums(struct, path.encode(), threads_or_all(threads)))
+        return out
+
+    def _end(self, begin: int, end: int | None) -> int:
+        end = self.timesteps if end is None else end
+        if not 0 <= begin <= end <= self.timesteps:
+            raise EngineError(f"timesteps {begin}..{end} of a chunk of {self.timesteps}")
+        return end
+
     @cached_property
     def density(self) -> float:
-        """Additions per input channel, position and timestep that a synapse causes."""
-        per_step = self.batch * self.size[0] * self.size[1] * self.channels
-        return float(self.counts()[:, 1].sum()) / (per_step * self.timesteps)
+        """Share of positions, channels and timesteps with spikes, in a sample of the positions."""
+        every = 1 + 2 * (self.bits.numel() // (2 * SAMPLE))  # odd: not one column of every image
+        sample = self.bits.flatten(0, 2)[::every, None, None].contiguous()
+        active = Stream(sample, self.channels, self.levels).counts()[:, 1].sum()
+        return float(active) / (len(sample) * self.channels * self.timesteps)
 
     def unpack(
         self, value: Tensor, begin: int = 0, end: int | None = None, threads: int | None = None
@@ -129,9 +174,7 @@ class Stream:
         Returns:
             float32 [t, B, C, H, W] in channels-last memory.
         """
-        end = self.timesteps if end is None else end
-        if not 0 <= begin <= end <= self.timesteps:
-            raise EngineError(f"timesteps {begin}..{end} of a chunk of {self.timesteps}")
+        end = self._end(begin, end)
         value = per_channel(value, self.channels, "value")
         out = torch.empty(end - begin, self.batch, *self.size, self.channels)
         check(

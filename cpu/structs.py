@@ -25,7 +25,7 @@ class TermStruct(ctypes.Structure):
         ("source", StreamStruct),
         ("weights", c_void_p),
         *_fields(c_int32, "masked groups kernel_y kernel_x stride_y stride_x"),
-        *_fields(c_int32, "pad_y pad_x dilation_y dilation_x"),
+        *_fields(c_int32, "pad_y pad_x dilation_y dilation_x shared reserved"),
     ]
 
 
@@ -73,4 +73,14 @@ class MaxPoolStruct(ctypes.Structure):
         *_fields(c_int32, "batch out_height out_width kernel_y kernel_x stride_y stride_x"),
         *_fields(c_int32, "pad_y pad_x dilation_y dilation_x"),
         *_fields(c_void_p, "counts out"),
+    ]
+
+
+class SumsStruct(ctypes.Structure):
+    """sp_sums."""
+
+    _fields_ = [
+        ("source", StreamStruct),
+        *_fields(c_int32, "batch begin end what"),
+        ("sums", c_void_p),
     ]

@@ -58,17 +58,21 @@ class Synapses:
         value: what one spike of each input channel stands for (the sender's threshold), [C_in].
         geometry: where the inputs of an output position are.
         groups: of channels that see each other only.
+        shared: every kernel position has the same weights, given once, [C_out, C_in / groups, 1,
+            1]: what an average pool before a 1x1 convolution amounts to. Not for depthwise ones.
     """
 
     weight: Tensor
     value: Tensor
     geometry: Geometry = Geometry()
     groups: int = 1
+    shared: bool = False
 
     def __post_init__(self) -> None:
         shape, groups = tuple(self.weight.shape), self.groups
-        fits = len(shape) == 4 and shape[2:] == self.geometry.kernel and shape[0] % groups == 0
-        if not fits:
+        kernel = (1, 1) if self.shared else self.geometry.kernel
+        fits = len(shape) == 4 and shape[2:] == kernel and shape[0] % groups == 0
+        if not fits or (self.shared and self.masked):
             raise EngineError(
                 f"weights {list(shape)} in {groups} groups do not fit a kernel of "
                 f"{self.geometry.kernel}; expected [C_out, C_in / groups, kernel_y, kernel_x]"
@@ -103,7 +107,7 @@ class Synapses:
         if together == 1:
             return self
         parts = self.weight.detach().unflatten(0, (self.groups // together, together, step))
-        weight = parts.new_zeros(*parts.shape[:3], together, parts.shape[3], *self.geometry.kernel)
+        weight = parts.new_zeros(*parts.shape[:3], together, *parts.shape[3:])
         for index in range(together):
             weight[:, index, :, index] = parts[:, index]
         return replace(

@@ -70,5 +70,5 @@ def _caption(curve: "Curve") -> str:
     made = f"{curve.info.get('source', 'network')}, {curve.info.get('neuron', 'spiking')}"
     return (
         f"{made}: {levels} levels per timestep, {curve.rows[-1]['spikes_per_neuron']:.1f} spikes "
-        f"per neuron at T={curve.rows[-1]['timesteps']}, readout over 1..T"
+        f"per neuron at T={curve.rows[-1]['timesteps']}, readout: {curve.info['readout']}"
     )

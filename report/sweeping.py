@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.emitted import Emitted
 from spikeport.convert.simulate import require_timesteps
 from spikeport.report.curve import Curve
 from spikeport.report.energy import CMOS_45NM_FP32, EnergyTable
@@ -61,7 +62,10 @@ class _Tally:
         self.network, self.wanted = network, wanted
         self.reference = network.analog if reference is None else reference
         self.synapses: Synapses | None = None
-        self.sums: dict[str, Tensor] = {}
+        self.neurons = set(network.neurons)
+        self.fanouts: dict[str, Tensor | None] = {}
+        self.by_channel: dict[str, bool] = {}  # whether its channels have different fan-outs
+        self.so_far: dict[str, tuple[float, float]] = {}  # spikes and accumulates of one batch
         self.images = self.labelled = self.source_correct = 0
         self.correct = dict.fromkeys(wanted, 0)
         self.agreed = dict.fromkeys(wanted, 0)
@@ -73,50 +77,43 @@ class _Tally:
         if self.synapses is None:
             self.network.check_input(images)
             self.synapses = count_synapses(self.network, tuple(images.shape[1:]))
-            self.fanouts = {name: self.synapses.total_fanout(name) for name in self.synapses.fanout}
+            for name in self.synapses.fanout:
+                self._set_fanout(name, self.synapses.total_fanout(name))
         expected = _class_scores(self.reference(images)).argmax(1)
         labels = torch.full_like(expected, -1) if labels is None else labels.to(expected.device)
         self.labelled += int((labels >= 0).sum())
         self.source_correct += int((expected == labels).sum())
         self.images += len(images)
-        for time, prediction in self._predictions(images):
+        self.so_far.clear()
+        for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
+            prediction = _class_scores(outputs).argmax(1)
             self.agreed[time] += int((prediction == expected).sum())
             self.correct[time] += int((prediction == labels).sum())
 
-    def _predictions(self, images: Tensor) -> Iterable[tuple[int, Tensor]]:
-        total, time = torch.zeros(()), 0
-        for outputs in self.network.chunks(images, self.wanted[-1], observe=self._observe):
-            for scores in _class_scores(outputs):
-                total, time = total.to(scores) + scores, time + 1
-                if time in self.correct:
-                    yield time, total.argmax(1)
+    def _set_fanout(self, name: str, fanout: Tensor | None) -> None:
+        alike = fanout is None or bool((fanout == fanout[:1]).all())
+        if fanout is not None:  # with channels innermost in memory, as counts of packed spikes are
+            fanout = fanout[0] if alike else fanout.movedim(0, -1).contiguous().movedim(-1, 0)
+        self.by_channel[name], self.fanouts[name] = not alike, fanout
 
-    def _observe(self, name: str, emitted: Tensor, first: int) -> None:
-        """Add up what each position emitted; at a wanted T turn the sums into operations."""
+    def _watch(self, name: str, emitted: Emitted) -> None:
+        """Count what a layer emitted, up to each wanted T."""
         assert self.synapses is not None
-        if first == 0:
-            self.sums.pop(name, None)
-        graded, begin = self.synapses.quantum[name] is not None, 0
-        inside = [time - first for time in self.wanted if first < time < first + len(emitted)]
-        for end in (*inside, len(emitted)):
-            part = emitted[begin:end]
-            # sums of whole multiples of one spike's value: dividing after summing loses nothing
-            counts = (part.abs() if graded else part != 0).sum((0, 1))
-            self.sums[name] = self.sums[name] + counts if name in self.sums else counts
+        quantum, begin = self.synapses.quantum[name], 0
+        spikes, accumulates = self.so_far.get(name, (0.0, 0.0))
+        ends = {time - emitted.first for time in self.wanted} | {emitted.timesteps}
+        for end in sorted(end for end in ends if 0 < end <= emitted.timesteps):
+            counts = emitted.counts(quantum, begin, end, by_channel=self.by_channel[name])
             begin = end
-            if first + end in self.spikes:
-                self._count_operations(name, first + end)
-
-    def _count_operations(self, name: str, time: int) -> None:
-        assert self.synapses is not None
-        counts, quantum = self.sums[name].double(), self.synapses.quantum[name]
-        if quantum is not None:
-            counts = counts / quantum
-        if name in self.network.neurons:
-            self.spikes[time] += float(counts.sum())
-        fanout = self.synapses.total_fanout(name)
-        if fanout is not None:
-            self.accumulates[time] += float((counts * fanout).sum())
+            spikes += float(counts.sum())
+            fanout = self.fanouts[name]
+            if fanout is not None:
+                accumulates += float((counts * fanout).sum())
+            time = emitted.first + end
+            if time in self.spikes:
+                self.spikes[time] += spikes if name in self.neurons else 0.0
+                self.accumulates[time] += accumulates
+        self.so_far[name] = (spikes, accumulates)
 
     def curve(self, energy: EnergyTable) -> Curve:
         """The rows."""
@@ -154,7 +151,7 @@ class _Tally:
             "energy_table": f"{energy.name} ({energy.ac} pJ per AC, {energy.mac} pJ per MAC; "
             f"{energy.source}); arithmetic only, an estimate",
             "levels_per_timestep": levels,
-            "readout": "mean of the output over timesteps 1..T",
+            "readout": _window(self.network.readout_delay),
             "latency": "streaming: one sweep of T timesteps",
             "encoding": "constant current",
             "neurons": self.synapses.neurons,
@@ -162,8 +159,13 @@ class _Tally:
         }
 
 
+def _window(delay: float) -> str:
+    first = f"floor({delay:g}·T)+1" if delay else "1"
+    return f"mean of the output over timesteps {first}..T"
+
+
 def _class_scores(outputs: Any) -> Tensor:
-    if not isinstance(outputs, Tensor) or outputs.ndim not in (2, 3):
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         kind = (
             f"shape {list(outputs.shape)}"
             if isinstance(outputs, Tensor)

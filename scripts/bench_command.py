@@ -1,21 +1,21 @@
-"""``spikeport bench``: the backends against each other and the source network, interleaved."""
+"""``spikeport bench``: the backends, the source network and other tools, interleaved."""
 
 import argparse
 import json
-import resource
-import statistics
-import time
-from collections.abc import Callable
+import shlex
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikeport.convert import KINDS, SpikingNetwork, build
-from spikeport.cpu.loader import paths, peak_adds, why_unavailable
+from spikeport.calibration.recipes import RECIPES
+from spikeport.convert import KINDS, ConversionError
+from spikeport.report.sweeping import sweep
+from spikeport.scripts import bench_memory, bench_table
+from spikeport.scripts.bench_runs import OURS, Contender, contender, interleaved, names
+from spikeport.scripts.bench_setup import CALIBRATION_BATCHES, Subject, machine, subject
 from spikeport.scripts.options import positive, timestep_list
-from spikeport.zoo.checkpoints import load_model
-from spikeport.zoo.timm_layers import simplify
+from spikeport.scripts.peers import PEERS, Peer, find
 
 
 def add_parser(commands: Any) -> None:
@@ -23,113 +23,184 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure how fast the backends are",
-        description="Time the source network and every backend on random images; thresholds at a "
-        "quantile of the currents of those images.",
+        description="Time the source network, Spikeport's backends and other tools on the same "
+        "network, images and thresholds, in one process, in turns.",
     )
-    parser.add_argument("model", help="timm name")
-    parser.add_argument("--checkpoint", metavar="F", help="weights; by default random ones")
-    parser.add_argument("-T", "--timesteps", type=timestep_list, default=(32,))
-    parser.add_argument("--neuron", choices=sorted(KINDS), default="if")
-    parser.add_argument("--batch-size", type=positive, default=8)
-    parser.add_argument("--size", type=positive, default=224, help="pixels (default: 224)")
-    parser.add_argument("--quantile", type=float, default=0.999)
-    parser.add_argument("--repeats", type=positive, default=3)
-    parser.add_argument("--json", metavar="F", help="write the numbers to this file")
+    _add_options(parser)
     parser.set_defaults(run=run)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="as for convert")
+    parser.add_argument("--checkpoint", metavar="F", default="random", help="default: random")
+    parser.add_argument("-T", "--timesteps", type=timestep_list, default=(32,), metavar="T,T,…")
+    parser.add_argument("--neuron", choices=sorted(KINDS), default="if")
+    any_T = sorted(name for name, recipe in RECIPES.items() if not recipe.for_one_T)
+    parser.add_argument("--recipe", choices=any_T, default="default")
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
+    parser.add_argument("--size", type=positive, default=224, help="pixels (default: 224)")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder of images, some to calibrate on, others to time (default: random numbers)",
+    )
+    _add_run_options(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        choices=PEERS,
+        help="another tool, in its quickest CPU mode (found by trial); may be repeated; "
+        "pip install 'spikeport[compare]'",
+    )
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        metavar="NAME,…",
+        help=f"of Spikeport's own, only these: {', '.join(OURS)}",
+    )
+    parser.add_argument("--repeats", type=positive, default=3, metavar="N")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="what takes longer than S seconds is run once (default: 600)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=timestep_list,
+        default=(),
+        metavar="T,T,…",
+        help="also the peak memory of every contender at these T, each in a process of its own",
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: torch's")
+    parser.add_argument("--json", metavar="F", help="write the numbers to this file")
 
 
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Convert, time, print."""
-    torch.manual_seed(0)
-    model = _model(options)
-    images = torch.randn(options.batch_size, 3, options.size, options.size)
-    network = build(model, images[:3], KINDS[options.neuron], simplify=simplify)
-    _set_thresholds(network, images[:2], options.quantile)
-    peak = None if why_unavailable() else max(peak_adds() for _ in range(3))
-    report: dict[str, Any] = {
-        **{key: getattr(options, key) for key in ("model", "neuron", "batch_size", "size")},
-        "threads": torch.get_num_threads(),
-        "peak_adds_per_thread": peak,
-        "path": paths()[0] if peak else None,
-        "density": _density(network, images),
-        "rows": [],
+    unknown = set(options.only or ()) - set(OURS)
+    if unknown:
+        raise ConversionError(f"--only {sorted(unknown)[0]}: expected some of {', '.join(OURS)}")
+    options.against = list(dict.fromkeys(options.against))
+    peers = {name: find(name) for name in options.against}
+    if peers and options.neuron != "if":
+        raise ConversionError("--against: other tools simulate plain IF neurons; use --neuron if")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    report: dict[str, Any] = {"machine": machine(), "options": _described(options), "models": []}
+    print(bench_table.head(report["machine"], report["options"]), flush=True)
+    for name in options.models:
+        report["models"].append(_model(subject(name, options), peers, options, report["machine"]))
+        if options.json:  # after each model: a long run that ends early leaves something
+            with open(options.json, "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=1)
+
+
+def _described(options: argparse.Namespace) -> dict[str, Any]:
+    keys = ["neuron", "batch_size", "size", "checkpoint", "recipe", "data", "repeats", "budget"]
+    images = CALIBRATION_BATCHES * min(options.batch_size, 4)
+    on = f"images of {options.data}" if options.data else "images of random numbers"
+    return {key: getattr(options, key) for key in keys} | {
+        "command": _command(options),
+        "calibrated_on": f"up to {images} {on}, none of which is timed",
     }
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command line with what was given; what has its default is left out."""
+    parser = argparse.ArgumentParser()
+    _add_options(parser)
+    words = ["spikeport", "bench", *options.models]
+    for action in parser._actions[1:]:
+        value = getattr(options, action.dest, None)
+        if not action.option_strings or value == action.default or action.dest == "json":
+            continue
+        repeated = isinstance(action, argparse._AppendAction)
+        for each in (value or []) if repeated else [value]:
+            joined = ",".join(map(str, each)) if isinstance(each, (tuple, list)) else str(each)
+            words += [action.option_strings[0], joined]
+    return shlex.join(words)
+
+
+def _model(
+    what: Subject, peers: dict[str, Peer], options: argparse.Namespace, host: dict[str, Any]
+) -> dict[str, Any]:
+    contenders = [
+        contender(name, what, peers, max(options.timesteps))
+        for name in names(options.only, options.against)
+    ]
+    operations = _operations(what, options.timesteps)
+    found: dict[str, Any] = {
+        "model": what.name,
+        "neurons": operations["neurons"],
+        "macs_per_image": operations["source_macs"],
+        "peers": {each.name: each.notes for each in contenders if each.name in peers},
+        "rows": [],
+        "memory": [],
+    }
+    print(bench_table.model_notes(found), flush=True)
     for timesteps in options.timesteps:
-        row = _row(network, model, images, timesteps, options.repeats)
-        report["rows"].append(row)
-        print(f"T={timesteps}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
+        row = _row(contenders, timesteps, options)
+        counted = operations["at"][timesteps]
+        _add_operations(row, counted, options.batch_size, host)
+        found["rows"].append(row)
+        print(bench_table.row_lines(row), flush=True)
+    if options.memory:
+        found["memory"] = bench_memory.measure(what, contenders, options.memory)
+        print(bench_table.memory_lines(found["memory"]), flush=True)
+    return found
+
+
+def _operations(what: Subject, timesteps: tuple[int, ...]) -> dict[str, Any]:
+    """Spikes and synaptic operations of the very images that are timed, counted by a sweep."""
+    what.network.backend = "auto"
+    curve = sweep(what.network, [what.images], timesteps)
+    return {
+        "neurons": curve.info["neurons"],
+        "source_macs": curve.info["source_macs"],
+        "at": {row["timesteps"]: row for row in curve.rows},
+    }
 
 
 def _row(
-    network: SpikingNetwork, model: nn.Module, images: Tensor, timesteps: int, repeats: int
+    contenders: list[Contender], timesteps: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    runs: dict[str, Callable[[], Any]] = {"source": lambda: model(images)}
-    for backend in ("torch",) if why_unavailable() else ("torch", "cpu"):
-        runs[backend] = _runner(network, images, timesteps, backend)
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for name, call in runs.items():
-        if name != "torch":
-            call()  # warm up; torch's backend has nothing to prepare
-    for _ in range(repeats):
-        for name, call in runs.items():
-            start = time.perf_counter()
-            call()
-            taken[name].append(time.perf_counter() - start)
-    row: dict[str, Any] = {"timesteps": timesteps}
-    row |= {f"{name}_seconds": statistics.median(times) for name, times in taken.items()}
-    if "cpu" in taken:
-        row["times_faster"] = row["torch_seconds"] / row["cpu_seconds"]
-    row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return row
+    times, outputs = interleaved(contenders, timesteps, options)
+    base = next((name for name in ("cpu", "torch", *times) if name in times), "")
+    for name, found in times.items():
+        found["ratio"] = found["seconds"] / times[base]["seconds"]
+        found |= _compared(outputs[name], outputs.get("torch", outputs.get("cpu")), name)
+    return {"timesteps": timesteps, "repeats": options.repeats, "base": base, "contenders": times}
 
 
-def _runner(
-    network: SpikingNetwork, images: Tensor, timesteps: int, backend: str
-) -> Callable[[], Any]:
-    def call() -> Any:
-        network.backend = backend
-        return network(images, timesteps)
-
-    return call
-
-
-def _model(options: argparse.Namespace) -> nn.Module:
-    if options.checkpoint:
-        return load_model(options.model, options.checkpoint)
-    import timm
-
-    model: nn.Module = timm.create_model(options.model).eval()
-    for module in model.modules():  # as after training; fresh ones make deep layers constant
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
-            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
-            module.bias.normal_(0, 0.2)
-    return model
+def _compared(output: Tensor, reference: Tensor | None, name: str) -> dict[str, Any]:
+    """How far an output is from our torch backend's (or, where that does not run, the engine's)."""
+    if reference is None or reference is output or name == "source":
+        return {"agreement": None, "relative_difference": None}
+    return {
+        "agreement": float((output.argmax(1) == reference.argmax(1)).float().mean()),
+        "relative_difference": float((output - reference).norm() / reference.norm()),
+    }
 
 
-def _set_thresholds(network: SpikingNetwork, images: Tensor, quantile: float) -> None:
-    def show(name: str, current: Tensor) -> None:
-        neuron = network.neurons[name]
-        sample = current.abs().flatten()[:: max(1, current.numel() // 100_000)]
-        top = max(min(float(sample.quantile(quantile)), neuron.high), 1e-3)
-        neuron.threshold.fill_(top / neuron.max_up)
-        neuron.v0.copy_(neuron.threshold / 2)
+def _add_operations(
+    row: dict[str, Any], counted: dict[str, Any], batch: int, host: dict[str, Any]
+) -> None:
+    """Density, operations, and the rate at which each contender got through them.
 
-    network.analog(images, show)
-
-
-def _density(network: SpikingNetwork, images: Tensor) -> float:
-    found = [0.0, 0.0]
-
-    def observe(_: str, emitted: Tensor, __: int) -> None:
-        found[0] += float((emitted != 0).sum())
-        found[1] += emitted.numel()
-
-    network.backend = "torch"
-    for _ in network.chunks(images[:1], 8, observe=observe):
-        pass
-    return found[0] / found[1]
+    What a dense simulator computes beyond them is its own affair: the work is the same.
+    """
+    row["density"] = counted["spikes_per_neuron"] / row["timesteps"]
+    row["synaptic_operations"] = counted["acs"] * batch
+    row["multiply_accumulates"] = counted["macs"] * batch  # of layers that read analog values
+    peak = host["peak_adds_per_thread"]
+    for name, found in row["contenders"].items():
+        rate = None if name == "source" else row["synaptic_operations"] / found["seconds"]
+        found["operations_per_second"] = rate
+        found["of_peak"] = rate / (peak * host["threads"]) if rate and peak else None

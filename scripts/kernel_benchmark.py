@@ -20,6 +20,8 @@ from spikeport.cpu.layer import Layer
 from spikeport.cpu.loader import paths, peak_adds
 from spikeport.cpu.streams import Levels, pack
 from spikeport.cpu.synapses import Geometry, Synapses
+from spikeport.scripts.bench_setup import machine
+from spikeport.scripts.kernel_curves import add_traffic, curves
 from spikeport.scripts.options import positive
 
 # input channels, output channels, map size, kernel, groups
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--curves", action="store_true", help="with --json: also time over T and over density"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -49,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for shape in SHAPES:
         for density in DENSITIES:
-            rows.append(measure(shape, density, options, peak))
+            rows.append(add_traffic(measure(shape, density, options, peak), options.timesteps))
             if not options.json:
                 print(_line(rows[-1], peak), flush=True)
     if options.json:
-        print(json.dumps({"path": paths()[0], "peak_adds": peak, "rows": rows}, indent=1))
+        report = {"path": paths()[0], "peak_adds": peak, "machine": machine(), "rows": rows}
+        if options.curves:
+            report |= curves(lambda shape, density, time: _at(time, shape, density, options, peak))
+        print(json.dumps(report, indent=1))
 
 
 @torch.no_grad()
@@ -92,6 +100,19 @@ def measure(
         "milliseconds": 1e3 * seconds[0],
         "times_faster_than_dense": seconds[1] / seconds[0],
     }
+
+
+def _at(
+    timesteps: int,
+    shape: tuple[int, int, int, int, int],
+    density: float,
+    options: argparse.Namespace,
+    peak: float,
+) -> dict[str, Any]:
+    """One layer at another number of timesteps than the options say."""
+    return measure(
+        shape, density, argparse.Namespace(**{**vars(options), "timesteps": timesteps}), peak
+    )
 
 
 def _interleaved(functions: list[Callable[[], Any]], repeats: int) -> list[float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from spikeport.convert import KINDS, ConversionError, Neuron, neuron_spec
+from spikeport.convert.neurons import Spec
 
 
 def positive(text: str) -> int:
@@ -25,7 +26,7 @@ def timestep_list(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
-def neuron(text: str) -> Neuron:
+def neuron(text: str) -> Spec:
     """A neuron's name, or "UP,DOWN" such as "4,4"."""
     up, comma, down = text.partition(",")
     try:
@@ -39,10 +40,9 @@ def add_neuron(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--neuron",
         type=neuron,
-        default=neuron_spec("signed"),
         metavar="KIND",
         help=f"{', '.join(KINDS)}; or UP,DOWN: most spikes per timestep of either sign, for "
-        "example 4,4 (default: signed, which is 1,1)",
+        "example 4,4 (default: the recipe's own, otherwise signed, which is 1,1)",
     )
 
 

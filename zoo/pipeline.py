@@ -6,15 +6,16 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
-from spikeport.calibration.recipes import Pass, calibrate, passes_of
+from spikeport.calibration.recipes import RECIPES, Pass, calibrate, check_recipe
 from spikeport.convert import (
+    KINDS,
     ConversionError,
-    Neuron,
     SpikingNetwork,
     build,
     neuron_spec,
 )
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.neurons import Spec
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import input_config
 from spikeport.zoo.timm_layers import simplify
@@ -23,7 +24,7 @@ from spikeport.zoo.timm_layers import simplify
 def to_snn(
     model: nn.Module | str,
     data: Iterable[Any],
-    neuron: str | Neuron = "signed",
+    neuron: str | Spec | None = None,
     recipe: str | Sequence[Pass] = "default",
     timesteps: int | None = None,
     *,
@@ -38,8 +39,9 @@ def to_snn(
             model ("resnet18.a1_in1k", "torchvision/resnet18").
         data: calibration batches: a list or DataLoader of float tensors [B, C, ...] or of
             (tensor, labels) pairs; labels are not used.
-        neuron: "if", "burst", "signed", "multi-level", or a spec such as
-            ``Neuron(max_up=4, max_down=4)``.
+        neuron: a name in ``spikeport.convert.KINDS`` ("if", "burst", "signed", "multi-level", …)
+            or a spec such as ``Neuron(max_up=4, max_down=4)``; by default the recipe's own, or
+            "signed" where the recipe leaves it open.
         recipe: a name in ``spikeport.RECIPES`` or a list of calibration passes.
         timesteps: the T to calibrate for, for recipes that depend on it.
         checkpoint: weights for a named model, see ``load_model``; by default the hub's.
@@ -55,8 +57,11 @@ def to_snn(
             lists every obstacle with its module path), unusable calibration data. What can be
             refused is refused before the data is read.
     """
+    check_recipe(recipe, timesteps)
+    if neuron is None:
+        own = RECIPES[recipe].neuron if isinstance(recipe, str) else None
+        neuron = own or KINDS["signed"]
     spec = neuron_spec(neuron)
-    passes_of(recipe, timesteps)
     source = model if isinstance(model, str) else type(model).__name__
     if isinstance(model, str):
         model = load_model(model, checkpoint)

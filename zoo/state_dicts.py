@@ -16,7 +16,7 @@ from torch import Tensor, nn
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin")
 
 # Averaged weights first: where a file has both, the published accuracy is theirs.
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
 
 _SHOWN = 5  # keys named per kind of mismatch
 

@@ -142,6 +142,17 @@ int sp_run_maxpool(const sp_maxpool* P, const char* path, int threads) {
     });
 }
 
+int sp_run_sums(const sp_sums* S, const char* path, int threads) {
+    const Kernels* kernels = kernels_for(path);
+    if (!kernels) return SP_NO_SUCH_PATH;
+    const int height = S->source.height, images = S->what == SP_SIGNED ? S->batch : 1;
+    return guarded([&] {
+        for_each_item((int64_t)images * height, threads, [&](int, int64_t item) {
+            kernels->run_sum_row(S, (int)(item / height), (int)(item % height));
+        });
+    });
+}
+
 double sp_peak_adds(const char* path) {
     const Kernels* kernels = kernels_for(path);
     return kernels ? kernels->peak_adds() : 0.0;

@@ -18,13 +18,15 @@ typedef struct {
 
 // Synapses from one stream. weights: value that one spike adds, by output block (see sp_block):
 //   gathered: float [block][kernel_y * kernel_x][channels / groups][row], rows of 1 << row_shift
-//             bytes of which block.width floats count; 64-byte aligned
+//             bytes of which block.width floats count; 64-byte aligned. With `shared` all kernel
+//             positions have the same weights and [kernel_y * kernel_x] is [1]: a pool before them
 //   masked:   float [block][kernel_y * kernel_x][block.width], output channel = input channel
 typedef struct {
     sp_stream source;
     const float* weights;
     int32_t masked, groups;
     int32_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+    int32_t shared, reserved;
 } sp_term;
 
 // Output channels first .. first + count - 1, all of one group. width: count rounded up to 16, at
@@ -72,6 +74,20 @@ typedef struct {
     uint64_t* out;  // planes as in the source
 } sp_maxpool;
 
+// Spikes added up over timesteps [begin, end), by what is added:
+//   SP_SIGNED   n of every image, int32 [batch][height][width][channels]
+//   SP_ABSOLUTE |n| of all images together, int32 [height][width][channels]
+//   SP_PIXELS   |n| of all images and channels together, int64 [height][width]
+typedef struct {
+    sp_stream source;
+    int32_t batch, begin, end, what;
+    void* sums;
+} sp_sums;
+
+#define SP_SIGNED 0
+#define SP_ABSOLUTE 1
+#define SP_PIXELS 2
+
 #define SP_OK 0
 #define SP_OUT_OF_MEMORY 1
 #define SP_NO_SUCH_PATH 2
@@ -82,13 +98,14 @@ const char* sp_version(void);
 const char* sp_paths(void);
 int sp_run_layer(const sp_layer* layer, const char* path, int threads);
 int sp_run_maxpool(const sp_maxpool* pool, const char* path, int threads);
+int sp_run_sums(const sp_sums* sums, const char* path, int threads);
 // values [timesteps][batch][height][width][channels] = n * value[channel], timesteps [begin, end)
 int sp_unpack(const sp_stream* source, int batch, int begin, int end, const float* value,
               float* values, int threads);
 // the inverse, over all timesteps; n = round(values / value)
 int sp_pack(const float* values, int batch, const float* value, const sp_stream* target,
             uint64_t* out, int threads);
-// counts [timesteps][2]: sum of |n|, number of set magnitude bits
+// counts [timesteps][2]: sum of |n|, number of n that are not 0
 int sp_count(const sp_stream* source, int batch, int64_t* counts, int threads);
 // additions per second of L1-resident vectors, one thread
 double sp_peak_adds(const char* path);

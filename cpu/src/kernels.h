@@ -17,6 +17,7 @@ typedef struct {
     void (*run_tile)(const sp_layer*, const Lists*, int64_t from, int64_t to, int first_block,
                      int last_block);
     void (*run_pool_row)(const sp_maxpool*, int b, int y, int32_t* sums);
+    void (*run_sum_row)(const sp_sums*, int image, int y);
     double (*peak_adds)(void);
 } Kernels;
 

@@ -12,10 +12,11 @@ namespace spikeport_avx2 {
 #include "neuron.h"
 #include "lists.h"
 #include "layer.h"
+#include "sums.h"
 #include "maxpool.h"
 #include "peak.h"
 }  // namespace spikeport_avx2
 
 extern const Kernels kernels_avx2 = {
     spikeport_avx2::scratch_sizes, spikeport_avx2::run_tile, spikeport_avx2::run_pool_row,
-    spikeport_avx2::peak_adds};
+    spikeport_avx2::run_sum_row,   spikeport_avx2::peak_adds};

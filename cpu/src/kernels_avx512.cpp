@@ -12,10 +12,11 @@ namespace spikeport_avx512 {
 #include "neuron.h"
 #include "lists.h"
 #include "layer.h"
+#include "sums.h"
 #include "maxpool.h"
 #include "peak.h"
 }  // namespace spikeport_avx512
 
 extern const Kernels kernels_avx512 = {
     spikeport_avx512::scratch_sizes, spikeport_avx512::run_tile, spikeport_avx512::run_pool_row,
-    spikeport_avx512::peak_adds};
+    spikeport_avx512::run_sum_row,   spikeport_avx512::peak_adds};

@@ -12,10 +12,11 @@ namespace spikeport_portable {
 #include "neuron.h"
 #include "lists.h"
 #include "layer.h"
+#include "sums.h"
 #include "maxpool.h"
 #include "peak.h"
 }  // namespace spikeport_portable
 
 extern const Kernels kernels_portable = {
     spikeport_portable::scratch_sizes, spikeport_portable::run_tile, spikeport_portable::run_pool_row,
-    spikeport_portable::peak_adds};
+    spikeport_portable::run_sum_row,   spikeport_portable::peak_adds};

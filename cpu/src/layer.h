@@ -5,13 +5,10 @@
 // position, timestep by timestep, the listed weight rows are added up and the neurons fire.
 #pragma once
 
-static const float scales[16] = {1,  2,  4,  8,  16,  32,  64,  128,
-                                 -1, -2, -4, -8, -16, -32, -64, -128};
-
 template <int N, bool UNIT>
-static inline void add_row(F* acc, const char* rows, uint32_t entry) {
+static inline void add_row(F* acc, const char* rows, const float* scales, uint32_t entry) {
     const float* row = (const float*)(rows + (UNIT ? entry : entry & ~63u));
-    const F scale = all(UNIT ? 1.0f : scales[entry & 15u]);
+    const F scale = all(UNIT ? 1.0f : scales[entry & 63u]);
     for (int i = 0; i < N; ++i) {
         F weight = load(row + 16 * i);
         acc[i] = UNIT ? add(acc[i], weight) : add_scaled(acc[i], weight, scale);
@@ -20,15 +17,17 @@ static inline void add_row(F* acc, const char* rows, uint32_t entry) {
 
 // acc[i] += rows, in CHAINS sums that do not wait for each other.
 template <int N, bool UNIT>
-static inline void gather(F* acc, const char* rows, const uint32_t* entry, const uint32_t* last) {
+static inline void gather(F* acc, const char* rows, const float* scales, const uint32_t* entry,
+                          const uint32_t* last) {
     F other[CHAINS - 1][N];
     for (int k = 0; k < CHAINS - 1; ++k)
         for (int i = 0; i < N; ++i) other[k][i] = all(0.0f);
     for (; entry + CHAINS <= last; entry += CHAINS) {
-        add_row<N, UNIT>(acc, rows, entry[0]);
-        for (int k = 1; k < CHAINS; ++k) add_row<N, UNIT>(other[k - 1], rows, entry[k]);
+        add_row<N, UNIT>(acc, rows, scales, entry[0]);
+        for (int k = 1; k < CHAINS; ++k)
+            add_row<N, UNIT>(other[k - 1], rows, scales, entry[k]);
     }
-    for (; entry < last; ++entry) add_row<N, UNIT>(acc, rows, *entry);
+    for (; entry < last; ++entry) add_row<N, UNIT>(acc, rows, scales, *entry);
     for (int k = 0; k < CHAINS - 1; ++k)
         for (int i = 0; i < N; ++i) acc[i] = add(acc[i], other[k][i]);
 }
@@ -40,40 +39,42 @@ static inline uint64_t window(const uint64_t* words, int n_words, int first) {
     return by && at + 1 < n_words ? low | words[at + 1] << (64 - by) : low;
 }
 
-// Synapses from channel c to channel c: the spikes' bits are the masks of the adds.
-template <int N>
+// Synapses from channel c to channel c: the spikes' bits are the masks of the adds. No branches on
+// single planes or signs: at the usual densities they could not be predicted.
+template <int N, bool UNIT>
 static inline void add_masked(F* acc, const sp_stream* s, const uint64_t* words, int first,
                               const float* weights) {
-    uint64_t minus =
-        s->has_sign ? window(words + (size_t)s->magnitudes * s->words, s->words, first) : 0;
-    for (int j = 0; j < s->magnitudes; ++j) {
-        uint64_t bits = window(words + (size_t)j * s->words, s->words, first);
-        if (!bits) continue;
-        F scale = all((float)(1 << j));
-        for (int i = 0; i < N; ++i) {
-            F weight = load(weights + 16 * i);
-            if (j) weight = mul(weight, scale);
-            uint64_t down = bits & minus;
-            acc[i] = add_where((M)((bits ^ down) >> 16 * i), acc[i], weight);
-            if (down) acc[i] = sub_where((M)(down >> 16 * i), acc[i], weight);
-        }
+    uint64_t planes[8] = {window(words, s->words, first)}, any = planes[0];
+    for (int j = 1; !UNIT && j < s->magnitudes; ++j)
+        any |= planes[j] = window(words + (size_t)j * s->words, s->words, first);
+    if (!any) return;
+    const uint64_t minus =
+        !UNIT && s->has_sign ? window(words + (size_t)s->magnitudes * s->words, s->words, first) : 0;
+    for (int i = 0; i < N; ++i) {
+        F weight = load(weights + 16 * i);
+        if (!UNIT && s->has_sign) weight = negate_where((M)(minus >> 16 * i), weight);
+        acc[i] = add_where((M)(planes[0] >> 16 * i), acc[i], weight);
+        for (int j = 1; !UNIT && j < s->magnitudes; ++j)
+            acc[i] = add_scaled_where((M)(planes[j] >> 16 * i), acc[i], weight,
+                                      all((float)(1 << j)));
     }
 }
 
+// The taps are those of `find_taps`.
 template <int N>
-static inline void masked_term(F* acc, const sp_layer* L, const sp_term* term, sp_block block,
-                               int b, int y, int x, int t) {
-    const float* weights =
-        term->weights + (size_t)block.offset * term->kernel_y * term->kernel_x;
-    for (int ky = 0; ky < term->kernel_y; ++ky) {
-        int iy = y * term->stride_y - term->pad_y + ky * term->dilation_y;
-        if (iy < 0 || iy >= term->source.height) continue;
-        for (int kx = 0; kx < term->kernel_x; ++kx) {
-            int ix = x * term->stride_x - term->pad_x + kx * term->dilation_x;
-            if (ix < 0 || ix >= term->source.width) continue;
-            add_masked<N>(acc, &term->source, words_at(&term->source, b, iy, ix, L->begin + t),
-                          block.first, weights + (size_t)(ky * term->kernel_x + kx) * block.width);
-        }
+static inline void masked_term(F* acc, const sp_term* term, sp_block block,
+                               const uint64_t* const* taps, int t) {
+    const sp_stream* s = &term->source;
+    const int n_taps = term->kernel_y * term->kernel_x;
+    const size_t step = (size_t)t * planes_of(s) * s->words;
+    const float* weights = term->weights + (size_t)block.offset * n_taps;
+    const bool unit = s->magnitudes == 1 && !s->has_sign;
+    for (int tap = 0; tap < n_taps; ++tap, weights += block.width) {
+        if (!taps[tap]) continue;
+        if (unit)
+            add_masked<N, true>(acc, s, taps[tap] + step, block.first, weights);
+        else
+            add_masked<N, false>(acc, s, taps[tap] + step, block.first, weights);
     }
 }
 
@@ -137,14 +138,24 @@ struct Site {
                 add_current<N>(base, current_at(L->currents + c, b, y, x, 0) + block.first, block);
     }
 
-    // All of the current but the gathered terms.
-    void start_sum(int t, F* acc) const {
+    // All of the current but the gathered terms. taps: from `find_masked_taps`.
+    void start_sum(int t, const uint64_t* const* taps, F* acc) const {
         for (int i = 0; i < N; ++i) acc[i] = base[i];
         for (int c = 0; c < L->n_currents; ++c)
             if (L->currents[c].stride_t)
                 add_current<N>(acc, current_at(L->currents + c, b, y, x, t) + block.first, block);
+        for (int i = 0; i < L->n_terms; ++i) {
+            if (!L->terms[i].masked) continue;
+            masked_term<N>(acc, L->terms + i, block, taps, t);
+            taps += L->terms[i].kernel_y * L->terms[i].kernel_x;
+        }
+    }
+
+    // Where the spikes of all masked terms are.
+    void find_masked_taps(const Lists* lists) const {
+        const uint64_t** taps = lists->taps;
         for (int i = 0; i < L->n_terms; ++i)
-            if (L->terms[i].masked) masked_term<N>(acc, L, L->terms + i, block, b, y, x, t);
+            if (L->terms[i].masked) taps += find_taps(L, L->terms + i, b, y, x, taps);
     }
 
     void fire_all(const Firing* f, int t, const F* acc) {
@@ -177,6 +188,7 @@ struct Site {
 // A gathered term as one block sees it: its weights, and the first of its slots.
 typedef struct {
     const char* rows;
+    const float* scales;
     int slot, slots;
     bool unit;
 } Gathered;
@@ -184,11 +196,11 @@ typedef struct {
 static inline Gathered gathered_term(const sp_layer* L, const sp_term* term, sp_block block,
                                      int first_slot) {
     const int group = block.first / (L->channels / term->groups);
-    const size_t rows =
-        (size_t)term->kernel_y * term->kernel_x * (term->source.channels / term->groups);
+    const size_t taps = term->shared ? 1 : (size_t)term->kernel_y * term->kernel_x;
+    const size_t rows = taps * (term->source.channels / term->groups);
     const int slots = slots_per_group(L, term);
     return {(const char*)term->weights + ((rows * block.index) << L->row_shift),
-            first_slot + group * slots, slots,
+            scales_of(&term->source), first_slot + group * slots, slots,
             term->source.magnitudes == 1 && !term->source.has_sign};
 }
 
@@ -197,9 +209,9 @@ static inline void gather_slot(F* acc, const Gathered* term, const Lists* lists,
     const uint32_t *from = lists->entries + lists->starts[at],
                    *last = lists->entries + lists->ends[at];
     if (term->unit)
-        gather<N, true>(acc, term->rows, from, last);
+        gather<N, true>(acc, term->rows, term->scales, from, last);
     else
-        gather<N, false>(acc, term->rows, from, last);
+        gather<N, false>(acc, term->rows, term->scales, from, last);
 }
 
 // Few spikes: sums stay in the registers from the first row to the neuron.
@@ -211,9 +223,10 @@ static void run_fused(const sp_layer* L, const Lists* lists, const Firing* f, sp
         Site<N> site(L, block, position);
         site.load_state();
         site.find_base();
+        site.find_masked_taps(lists);
         for (int t = 0; t < steps; ++t) {
             F acc[N];
-            site.start_sum(t, acc);
+            site.start_sum(t, lists->taps, acc);
             for (int i = 0, slot = 0; i < L->n_terms; ++i) {
                 if (L->terms[i].masked) continue;
                 const Gathered term = gathered_term(L, L->terms + i, block, slot);
@@ -237,9 +250,10 @@ static void run_split(const sp_layer* L, const Lists* lists, const Firing* f, sp
     for (int64_t position = from; position < to; ++position) {
         Site<N> site(L, block, position);
         site.find_base();
+        site.find_masked_taps(lists);
         for (int t = 0; t < steps; ++t) {
             F acc[N];
-            site.start_sum(t, acc);
+            site.start_sum(t, lists->taps, acc);
             float* home = sums + ((position - from) * steps + t) * 16 * N;
             for (int i = 0; i < N; ++i) store(home + 16 * i, acc[i]);
         }
@@ -300,11 +314,13 @@ void run_tile(const sp_layer* L, const Lists* lists, int64_t from, int64_t to, i
     while (from < to) {
         uint32_t* end = lists->entries;
         int64_t next = from;
-        while (next < to && (size_t)(end - lists->entries) + reserve <= lists->capacity) {
+        for (; next < to; ++next) {
             const int64_t row = next / L->width;
-            end = list_position(L, (int)(row / L->height), (int)(row % L->height),
-                                (int)(next % L->width), (int)(next - from), lists, end);
-            ++next;
+            const int b = (int)(row / L->height), y = (int)(row % L->height);
+            const int x = (int)(next % L->width);
+            const size_t room = lists->capacity - (size_t)(end - lists->entries);
+            if (room < reserve && room < entries_at(L, b, y, x, lists)) break;
+            end = list_position(L, b, y, x, (int)(next - from), lists, end);
         }
         for (int k = first_block; k < last_block; ++k) run_block(L, lists, L->blocks[k], from, next);
         from = next;

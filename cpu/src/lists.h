@@ -1,8 +1,24 @@
 // Which weight rows the spikes at one output position and timestep add: lists of byte offsets.
 //
 // An entry is row << shift | code, row = tap * (channels per group) + channel within the group;
-// a row is 1 << shift bytes. code: 8 for a negative spike, plus j for a bit of weight 2^j.
+// a row is 1 << shift bytes, at least 64. code, up to 63: which entry of the term's scales the row is
+// multiplied by, see `scales_of`.
 #pragma once
+
+enum { COUNTED = 5 };  // up to this many magnitude planes an input is one entry, whatever its |n|
+
+// By code: n as it is, 32 for negative; or 2^j, 8 for negative, where an entry stands for one bit.
+static const float by_count[64] = {
+    0,   1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,  15,
+    16,  17,  18,  19,  20,  21,  22,  23,  24,  25,  26,  27,  28,  29,  30,  31,
+    0,   -1,  -2,  -3,  -4,  -5,  -6,  -7,  -8,  -9,  -10, -11, -12, -13, -14, -15,
+    -16, -17, -18, -19, -20, -21, -22, -23, -24, -25, -26, -27, -28, -29, -30, -31};
+static const float by_bit[64] = {1,  2,  4,  8,  16,  32,  64,  128,
+                                 -1, -2, -4, -8, -16, -32, -64, -128};
+
+static inline const float* scales_of(const sp_stream* s) {
+    return s->magnitudes <= COUNTED ? by_count : by_bit;
+}
 
 static inline int planes_of(const sp_stream* s) { return s->magnitudes + (s->has_sign != 0); }
 
@@ -32,17 +48,35 @@ static inline int slots_per_group(const sp_layer* L, const sp_term* term) {
 
 // Finds the source words of the kernel positions; null outside the image.
 static inline int find_taps(const sp_layer* L, const sp_term* term, int b, int y, int x,
-                            const Lists* lists) {
+                            const uint64_t** taps) {
     int tap = 0;
     for (int ky = 0; ky < term->kernel_y; ++ky) {
         int iy = y * term->stride_y - term->pad_y + ky * term->dilation_y;
         for (int kx = 0; kx < term->kernel_x; ++kx, ++tap) {
             int ix = x * term->stride_x - term->pad_x + kx * term->dilation_x;
             bool inside = iy >= 0 && iy < term->source.height && ix >= 0 && ix < term->source.width;
-            lists->taps[tap] = inside ? words_at(&term->source, b, iy, ix, L->begin) : nullptr;
+            taps[tap] = inside ? words_at(&term->source, b, iy, ix, L->begin) : nullptr;
         }
     }
     return tap;
+}
+
+// Most entries of one output position as it is.
+static inline size_t entries_at(const sp_layer* L, int b, int y, int x, const Lists* lists) {
+    size_t most = 64;
+    for (int i = 0; i < L->n_terms; ++i) {
+        const sp_stream* s = &L->terms[i].source;
+        if (L->terms[i].masked) continue;
+        const int taps = find_taps(L, L->terms + i, b, y, x, lists->taps);
+        for (int tap = 0; tap < taps; ++tap) {
+            if (!lists->taps[tap]) continue;
+            for (int t = 0; t < L->end - L->begin; ++t)
+                for (int w = 0; w < s->magnitudes * s->words; ++w)
+                    most += (size_t)__builtin_popcountll(
+                        lists->taps[tap][(size_t)t * planes_of(s) * s->words + w]);
+        }
+    }
+    return most;
 }
 
 // Appends the spikes of channels [low, high) at one kernel position.
@@ -54,6 +88,15 @@ static inline uint32_t* append_tap(uint32_t* end, const sp_stream* s, const uint
         if (w * 64 < low) wanted &= ~0ull << (low - w * 64);
         if (high - w * 64 < 64) wanted &= ~(~0ull << (high - w * 64));
         uint32_t from = base + ((uint32_t)(w * 64 - low) << shift);  // wraps if w * 64 < low
+        if (s->magnitudes == 1 && !sign) {  // no code: see `unit` in layer.h
+            end = append_bits(end, words[w] & wanted, from, shift);
+            continue;
+        }
+        if (s->magnitudes <= COUNTED) {
+            end = append_counts(end, words + w, s->words, s->magnitudes, sign ? sign[w] : 0, wanted,
+                                from, shift);
+            continue;
+        }
         for (int j = 0; j < s->magnitudes; ++j) {
             uint64_t magnitude = words[(size_t)j * s->words + w] & wanted;
             uint64_t minus = sign ? magnitude & sign[w] : 0;
@@ -79,7 +122,8 @@ static inline uint32_t* list_slot(const sp_layer* L, const sp_term* term, int fi
         for (int tap = first; tap < last; ++tap) {
             if (!lists->taps[tap]) continue;
             const uint64_t* words = lists->taps[tap] + t * step_words;
-            const uint32_t base = (uint32_t)(tap * group_size + low - group * group_size) << shift;
+            const int row = (term->shared ? 0 : tap * group_size) + low - group * group_size;
+            const uint32_t base = (uint32_t)row << shift;
             end = whole ? append_words(end, words + low / 64, (high + 63) / 64 - low / 64, base, shift)
                         : append_tap(end, source, words, low, high, base, shift);
         }
@@ -97,7 +141,7 @@ static inline uint32_t* list_position(const sp_layer* L, int b, int y, int x, in
         const sp_term* term = L->terms + i;
         if (term->masked) continue;
         const int group_size = term->source.channels / term->groups;
-        const int taps = find_taps(L, term, b, y, x, lists);
+        const int taps = find_taps(L, term, b, y, x, lists->taps);
         const int channels = L->split ? L->split : group_size, kernel = L->split ? 1 : taps;
         for (int low = 0; low < term->source.channels; low += group_size)
             for (int tap = 0; tap < taps; tap += kernel)
@@ -115,9 +159,8 @@ static ScratchSizes scratch_sizes(const sp_layer* L) {
     size_t slots = 1, taps = 1;
     for (int i = 0; i < L->n_terms; ++i) {
         const sp_term* term = L->terms + i;
+        taps += (size_t)term->kernel_y * term->kernel_x;
         if (term->masked) continue;
-        size_t kernel = (size_t)term->kernel_y * term->kernel_x;
-        taps = kernel > taps ? kernel : taps;
         slots += (size_t)slots_per_group(L, term) * term->groups * L->tile * (L->end - L->begin);
     }
     const size_t usual = 1u << 18, most = most_entries(L);  // 1 MiB

@@ -1,18 +1,6 @@
 // Max pooling of spike counts: what the largest running sum in the window grew by.
 #pragma once
 
-static inline void count_step(const sp_stream* s, const uint64_t* words, int word, I* sums) {
-    uint64_t minus = s->has_sign ? words[(size_t)s->magnitudes * s->words + word] : 0;
-    for (int j = 0; j < s->magnitudes; ++j) {
-        uint64_t bits = words[(size_t)j * s->words + word], down = bits & minus;
-        for (int i = 0; i < 4; ++i)
-            sums[i] = add_ints_where((M)((bits ^ down) >> 16 * i), sums[i], all_ints(1 << j));
-        if (down)
-            for (int i = 0; i < 4; ++i)
-                sums[i] = add_ints_where((M)(down >> 16 * i), sums[i], all_ints(-(1 << j)));
-    }
-}
-
 static inline void put_step(const sp_stream* s, uint64_t* out, int word, const I* n) {
     uint64_t minus = 0;
     for (int i = 0; i < 4; ++i) minus |= (uint64_t)negative(n[i]) << 16 * i;
@@ -41,7 +29,7 @@ static void pool_position(const sp_maxpool* P, int b, int y, int x, int word, in
             I now[4];
             for (int i = 0; i < 4; ++i) now[i] = load_ints(before + 16 * i);
             for (int t = 0; t <= s->timesteps; ++t) {
-                if (t) count_step(s, words + (size_t)(t - 1) * planes * s->words, word, now);
+                if (t) count_step(s, words + (size_t)(t - 1) * planes * s->words, word, true, now);
                 for (int i = 0; i < 4; ++i) {
                     int32_t* at = sums + t * 64 + 16 * i;
                     store_ints(at, first ? now[i] : max_ints(load_ints(at), now[i]));
@@ -79,7 +67,7 @@ static void run_pool_row(const sp_maxpool* P, int b, int y, int32_t* sums) {
             I now[4];
             for (int i = 0; i < 4; ++i) now[i] = load_ints(counts + 16 * i);
             for (int t = 0; t < s->timesteps; ++t)
-                count_step(s, words + (size_t)t * planes * s->words, word, now);
+                count_step(s, words + (size_t)t * planes * s->words, word, true, now);
             for (int i = 0; i < 4; ++i) store_ints(counts + 16 * i, now[i]);
         }
     }

@@ -65,10 +65,15 @@ static inline F choose(M m, F yes, F no) {
 }
 static inline F add_where(M m, F x, F y) { return choose(m, add(x, y), x); }
 static inline F sub_where(M m, F x, F y) { return choose(m, sub(x, y), x); }
-// x + y * s for s = ±2^k: the product is exact, so that the fused form rounds like the plain one
+static inline F negate_where(M m, F x) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    const F l = lanes(m);
+    return {_mm256_xor_ps(x.a, _mm256_and_ps(l.a, sign)), _mm256_xor_ps(x.b, _mm256_and_ps(l.b, sign))};
+}
 static inline F add_scaled(F x, F y, F s) {
     return {_mm256_fmadd_ps(y.a, s.a, x.a), _mm256_fmadd_ps(y.b, s.b, x.b)};
 }
+static inline F add_scaled_where(M m, F x, F y, F s) { return choose(m, add_scaled(x, y, s), x); }
 static inline M has_bit256(__m256i a, __m256i b, int j) {
     const __m128i by = _mm_cvtsi32_si128(31 - j);
     return bits(_mm256_castsi256_ps(_mm256_sll_epi32(a, by)),
@@ -115,5 +120,21 @@ static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n
                                      uint32_t base, uint32_t shift) {
     for (int w = 0; w < n_words; ++w)
         end = append_bits(end, words[w], base + ((uint32_t)w * 64u << shift), shift);
+    return end;
+}
+
+// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n|, and 32
+// if it is negative. words: of the first magnitude plane, then every `stride`.
+static inline uint32_t* append_counts(uint32_t* end, const uint64_t* words, size_t stride,
+                                      int magnitudes, uint64_t minus, uint64_t wanted,
+                                      uint32_t base, uint32_t shift) {
+    uint64_t any = 0;
+    for (int j = 0; j < magnitudes; ++j) any |= words[j * stride];
+    for (any &= wanted; any; any &= any - 1) {
+        const int bit = __builtin_ctzll(any);
+        uint32_t code = (uint32_t)(minus >> bit & 1) << 5;
+        for (int j = 0; j < magnitudes; ++j) code += (uint32_t)(words[j * stride] >> bit & 1) << j;
+        *end++ = base + ((uint32_t)bit << shift) + code;
+    }
     return end;
 }

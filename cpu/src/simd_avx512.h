@@ -30,8 +30,11 @@ static inline M not_greater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT
 static inline F choose(M m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
 static inline F add_where(M m, F a, F b) { return _mm512_mask_add_ps(a, m, a, b); }
 static inline F sub_where(M m, F a, F b) { return _mm512_mask_sub_ps(a, m, a, b); }
-// a + b * s for s = ±2^k: the product is exact, so that the fused form rounds like the plain one
+static inline F negate_where(M m, F a) {
+    return _mm512_mask_xor_ps(a, m, a, _mm512_set1_ps(-0.0f));
+}
 static inline F add_scaled(F a, F b, F s) { return _mm512_fmadd_ps(b, s, a); }
+static inline F add_scaled_where(M m, F a, F b, F s) { return _mm512_mask3_fmadd_ps(b, s, a, m); }
 static inline M bit_of(F n, int j) {
     return _mm512_test_epi32_mask(_mm512_cvttps_epi32(n), _mm512_set1_epi32(1 << j));
 }
@@ -49,14 +52,17 @@ static inline M has_bit(I a, int j) {
     return _mm512_test_epi32_mask(a, _mm512_set1_epi32(1 << j));
 }
 
-// Appends from[lane] + (position of each set bit << by[lane]), all lanes of from being equal; may
-// write up to 64 entries past the end.
-static inline uint32_t* append_set(uint32_t* end, uint64_t word, __m512i from, __m512i by) {
-    const __m512i identity = _mm512_set_epi8(
+static inline __m512i identity() {
+    return _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41,
         40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18,
         17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __m512i positions = _mm512_maskz_compress_epi8(word, identity);
+}
+
+// Appends from[lane] + (position of each set bit << by[lane]), all lanes of from being equal; may
+// write up to 64 entries past the end.
+static inline uint32_t* append_set(uint32_t* end, uint64_t word, __m512i from, __m512i by) {
+    __m512i positions = _mm512_maskz_compress_epi8(word, identity());
     int count = (int)_mm_popcnt_u64(word);
     for (int done = 0;;) {
         __m512i wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(positions));
@@ -80,4 +86,35 @@ static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n
     for (int w = 0; w < n_words; ++w, from = _mm512_add_epi32(from, next))
         end = append_set(end, words[w], from, by);
     return end;
+}
+
+// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n|, and 32
+// if it is negative. words: of the first magnitude plane, then every `stride`. May write up to 64
+// entries past the end.
+static inline uint32_t* append_counts(uint32_t* end, const uint64_t* words, size_t stride,
+                                      int magnitudes, uint64_t minus, uint64_t wanted,
+                                      uint32_t base, uint32_t shift) {
+    uint64_t any = 0;
+    __m512i codes = _mm512_maskz_set1_epi8(minus, 32);
+    for (int j = 0; j < magnitudes; ++j) {
+        const uint64_t bits = words[j * stride];
+        codes = _mm512_mask_add_epi8(codes, bits, codes, _mm512_set1_epi8((char)(1 << j)));
+        any |= bits;
+    }
+    any &= wanted;
+    const int count = (int)_mm_popcnt_u64(any);
+    const __m512i from = _mm512_set1_epi32((int)base);
+    __m512i positions = _mm512_maskz_compress_epi8(any, identity());
+    codes = _mm512_maskz_compress_epi8(any, codes);
+    for (int done = 0; done < count;) {
+        __m512i wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(positions));
+        __m512i code = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(codes));
+        wide = _mm512_add_epi32(_mm512_slli_epi32(wide, shift), from);
+        _mm512_storeu_si512(end + done, _mm512_add_epi32(wide, code));
+        done += 16;
+        if (__builtin_expect(done >= count, 1)) break;
+        positions = _mm512_alignr_epi32(positions, positions, 4);
+        codes = _mm512_alignr_epi32(codes, codes, 4);
+    }
+    return end + count;
 }

@@ -69,7 +69,9 @@ static inline F choose(M m, F yes, F no) {
 }
 static inline F add_where(M m, F a, F b) { return choose(m, add(a, b), a); }
 static inline F sub_where(M m, F a, F b) { return choose(m, sub(a, b), a); }
+static inline F negate_where(M m, F a) { return choose(m, sub(all(0.0f), a), a); }
 static inline F add_scaled(F a, F b, F s) { return add(a, mul(b, s)); }
+static inline F add_scaled_where(M m, F a, F b, F s) { return choose(m, add_scaled(a, b, s), a); }
 static inline M bit_of(F n, int j) {
     unsigned m = 0;
     EACH m |= ((unsigned)(int)n.x[i] >> j & 1u) << i;
@@ -125,5 +127,21 @@ static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n
                                      uint32_t base, uint32_t shift) {
     for (int w = 0; w < n_words; ++w)
         end = append_bits(end, words[w], base + ((uint32_t)w * 64u << shift), shift);
+    return end;
+}
+
+// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n|, and 32
+// if it is negative. words: of the first magnitude plane, then every `stride`.
+static inline uint32_t* append_counts(uint32_t* end, const uint64_t* words, size_t stride,
+                                      int magnitudes, uint64_t minus, uint64_t wanted,
+                                      uint32_t base, uint32_t shift) {
+    uint64_t any = 0;
+    for (int j = 0; j < magnitudes; ++j) any |= words[j * stride];
+    for (any &= wanted; any; any &= any - 1) {
+        const int bit = __builtin_ctzll(any);
+        uint32_t code = (uint32_t)(minus >> bit & 1) << 5;
+        for (int j = 0; j < magnitudes; ++j) code += (uint32_t)(words[j * stride] >> bit & 1) << j;
+        *end++ = base + ((uint32_t)bit << shift) + code;
+    }
     return end;
 }

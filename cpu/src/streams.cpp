@@ -78,17 +78,19 @@ int sp_count(const sp_stream* s, int batch, int64_t* counts, int threads) {
     const int64_t pixels = (int64_t)batch * s->height * s->width;
     std::memset(counts, 0, sizeof(int64_t) * 2 * s->timesteps);
     return guarded([&] { for_each_item(s->timesteps, threads, [&](int, int64_t t) {
-        int64_t size = 0, bits = 0;
+        int64_t size = 0, active = 0;
         for (int64_t pixel = 0; pixel < pixels; ++pixel)
-            for (int j = 0; j < s->magnitudes; ++j)
-                for (int w = 0; w < s->words; ++w) {
-                    const int64_t set = __builtin_popcountll(
-                        s->bits[at(s, pixel, (int)t) + (size_t)j * s->words + w]);
-                    size += set << j;
-                    bits += set;
+            for (int w = 0; w < s->words; ++w) {
+                uint64_t any = 0;
+                for (int j = 0; j < s->magnitudes; ++j) {
+                    const uint64_t bits = s->bits[at(s, pixel, (int)t) + (size_t)j * s->words + w];
+                    size += (int64_t)__builtin_popcountll(bits) << j;
+                    any |= bits;
                 }
+                active += __builtin_popcountll(any);
+            }
         counts[2 * t] = size;
-        counts[2 * t + 1] = bits;
+        counts[2 * t + 1] = active;
     }); });
 }
 }

@@ -76,5 +76,16 @@ def test_leak_halves_the_potential_before_each_timestep():
 
 def test_the_kinds_are_what_the_documentation_says():
     limits = {name: (spec.max_up, spec.max_down) for name, spec in KINDS.items()}
-    assert limits == {"if": (1, 0), "burst": (5, 0), "signed": (1, 1), "multi-level": (4, 4)}
-    assert all(spec.leak == 1 and not spec.hard_reset for spec in KINDS.values())
+    assert limits == {
+        "if": (1, 0),
+        "burst": (5, 0),
+        "signed": (1, 1),
+        "multi-level": (4, 4),
+        "multi-threshold": (8, 8),
+        "differential": (8, 8),
+        "spicalib": (5, 1),
+    }
+    family = [spec for spec in KINDS.values() if isinstance(spec, Neuron)]
+    assert all(spec.leak == 1 and not spec.hard_reset for spec in family)
+    levels = {name: KINDS[name].levels for name in ("if", "signed", "multi-threshold", "spicalib")}
+    assert levels == {"if": 2, "signed": 3, "multi-threshold": 9, "spicalib": 7}

@@ -1,4 +1,4 @@
-"""Laws that hold for every neuron of the family, for any current."""
+"""Laws that hold for every kind of neuron, for any current."""
 
 import math
 
@@ -8,11 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeport.convert import KINDS, ConversionError, Neuron, SpikingNeuron, neuron_spec
+from spikeport.convert.neurons import Differential, MultiThreshold, SpiCalib
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
 RANGES = [(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0), (-math.inf, math.inf)]
-specs = st.sampled_from(list(KINDS.values())) | st.builds(
-    Neuron, st.integers(1, 9), st.integers(0, 9)
+family = st.builds(Neuron, st.integers(1, 9), st.integers(0, 9))
+powers = st.builds(MultiThreshold, st.integers(1, 5), st.booleans())
+signed_family = st.builds(Neuron, st.integers(1, 9), st.integers(1, 9))
+coders = signed_family | st.builds(MultiThreshold, st.integers(1, 5))
+specs = st.one_of(
+    st.sampled_from(list(KINDS.values())),
+    family,
+    powers,
+    st.builds(Differential, coders),
+    st.builds(SpiCalib, st.integers(1, 9), st.integers(0, 5)),
 )
 
 
@@ -22,6 +31,8 @@ def layer(spec, span, seed, channels=3, dtype=torch.float32):
     neuron = SpikingNeuron(spec, channels, *span).to(dtype)
     neuron.threshold.data = (torch.rand(channels, generator=generator) * 4 + 0.05).to(dtype)
     neuron.v0.data = (torch.randn(channels, generator=generator)).to(dtype)
+    rows = seed % 4
+    neuron.correction.data = torch.randn(rows, channels, generator=generator).to(dtype)
     return neuron
 
 
@@ -41,7 +52,8 @@ def test_decode_identity(spec, span, seed, timesteps):
     neuron, drive = layer(spec, span, seed), current(timesteps, seed)
     out, state = neuron(drive)
     start = neuron.per_channel(neuron.v0, drive[0])
-    expected = drive.mean(0) - (state.v - start) / timesteps
+    added = neuron.correction[:timesteps].sum(0) / timesteps
+    expected = drive.mean(0) + neuron.per_channel(added, start) - (state.v - start) / timesteps
     assert (out.mean(0) - expected).abs().max() <= 1e-4 * (1 + drive.abs().max())
 
 
@@ -50,7 +62,9 @@ def test_decode_identity(spec, span, seed, timesteps):
 def test_emits_whole_spikes_within_its_limits(spec, span, seed, timesteps):
     neuron = layer(spec, span, seed)
     out, _ = neuron(current(timesteps, seed))
-    spikes = out / neuron.per_channel(neuron.threshold, out[0])
+    if not isinstance(neuron.spec, Differential):
+        assert torch.equal(neuron.events(out, None), out)
+    spikes = neuron.events(out, None) / neuron.per_channel(neuron.threshold, out[0])
     assert torch.allclose(spikes, spikes.round(), atol=1e-4)
     assert spikes.max() <= neuron.max_up + 1e-4
     assert spikes.min() >= -neuron.max_down - 1e-4
@@ -68,6 +82,7 @@ def test_chunks_that_carry_the_state_are_one_run_bit_for_bit(spec, span, seed, d
         parts.append(part)
     assert torch.equal(torch.cat(parts), whole)
     assert torch.equal(state.v, end.v)
+    assert all(map(torch.equal, state.memory, end.memory))
     assert state.time == end.time == 24
 
 
@@ -86,12 +101,13 @@ def test_the_decoded_value_never_leaves_the_activations_range(spec, span, seed, 
 
 
 @LAW
-@given(specs, st.sampled_from(RANGES), st.integers(0, 10**6), st.sampled_from([1, 2, 7, 30]))
+@given(family, st.sampled_from(RANGES), st.integers(0, 10**6), st.sampled_from([1, 2, 7, 30]))
 def test_with_enough_capacity_it_is_a_uniform_quantiser(spec, span, seed, timesteps):
     """A constant current that its spikes can carry decodes to its activation within θ/T."""
     neuron = layer(spec, span, seed, dtype=torch.float64)
     theta = neuron.per_channel(neuron.threshold, torch.zeros(2, 3, 4, 4))
     neuron.v0.data = neuron.threshold / 2
+    neuron.correction.data = neuron.correction[:0]
     lowest = -neuron.max_down * theta if neuron.low < 0 else -5 * theta
     constant = current(1, seed, dtype=torch.float64)[0].clamp(lowest, neuron.max_up * theta)
     out, _ = neuron(constant.expand(timesteps, *constant.shape))
@@ -149,7 +165,7 @@ def test_a_spec_that_cannot_be_is_refused(bad):
 
 @pytest.mark.parametrize("bad", ["lif", None, ["if"], 3])
 def test_an_unknown_neuron_is_refused_with_the_known_ones(bad):
-    with pytest.raises(ConversionError, match="'burst', 'if', 'multi-level', 'signed'"):
+    with pytest.raises(ConversionError, match="'burst', 'differential', 'if', 'multi-level'"):
         neuron_spec(bad)
 
 

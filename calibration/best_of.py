@@ -1,0 +1,125 @@
+"""The list of passes that serves held-out images best."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from tqdm import tqdm
+
+from spikeport.calibration.recipe import Pass, run_passes
+from spikeport.calibration.threshold import check_timesteps
+from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.batches import images_and_labels
+
+HELD_OUT = 4  # every fourth image
+SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """Tries several lists of passes and keeps the one whose answers are nearest to the source's.
+
+    Every fourth image of the data is held out; no labels are needed. The distance is
+    ``1 − cos`` of the decoded output and the source network's, each less its mean over the
+    classes, averaged over the held-out images. The readout's delay is chosen with it, among
+    0 to one half of the timesteps.
+
+    Attributes:
+        timesteps: the T at which the answers are compared.
+        candidates: lists of passes, in order of preference.
+    """
+
+    timesteps: int
+    candidates: tuple[tuple[Pass, ...], ...]
+
+    def __post_init__(self) -> None:
+        check_timesteps("BestOf", self.timesteps)
+        if not self.candidates:
+            raise ConversionError("BestOf.candidates is empty; expected lists of passes")
+
+    @torch.no_grad()
+    def __call__(
+        self, network: SpikingNetwork, batches: Iterable[Any], progress: bool = True
+    ) -> None:
+        """Leave the network as the best candidate made it; note the trials in ``info``."""
+        start, source = _numbers(network), copy.deepcopy(network)
+        best, kept, trials = float("inf"), start, []
+        bar = tqdm(self.candidates, desc="recipes tried", leave=False, disable=not progress)
+        for passes in bar:
+            _restore(network, start)
+            run_passes(network, _Part(batches, held_out=False), passes, progress)
+            errors = self._errors(network, source, _Part(batches, held_out=True))
+            share = min(errors, key=errors.__getitem__)
+            trials.append({"passes": [*map(repr, passes)], "delay": share, "error": errors[share]})
+            if errors[share] < best:
+                best, kept = errors[share], _numbers(network)
+                kept["delay"] = share
+        _restore(network, kept)
+        network.info["trials"] = trials
+
+    def _errors(
+        self, network: SpikingNetwork, source: SpikingNetwork, batches: "_Part"
+    ) -> dict[float, float]:
+        """Mean distance of the answers for each share of the timesteps left out."""
+        network.readout_delay = 0.0
+        starts = {share: int(share * self.timesteps + 1e-9) for share in SHARES}
+        wanted = sorted({*starts.values(), self.timesteps} - {0})
+        sums, images = dict.fromkeys(SHARES, 0.0), 0
+        for batch in batches:
+            until = {T: _flat(out) for T, out in network.readouts(batch, wanted)}
+            expected = _flat(source.analog(batch))
+            images += len(batch)
+            for share, first in starts.items():
+                total = until[self.timesteps] * self.timesteps
+                if first:
+                    total = total - until[first] * first
+                distance = 1 - torch.cosine_similarity(total, expected, 1)
+                sums[share] += float(distance.sum())
+        if not images:
+            raise ConversionError(
+                f"BestOf holds out every {HELD_OUT}th image and got fewer; pass more images"
+            )
+        return {share: total / images for share, total in sums.items()}
+
+
+class _Part:
+    """The images of some data that are, or are not, held out."""
+
+    def __init__(self, batches: Iterable[Any], held_out: bool) -> None:
+        self._batches, self._held_out = batches, held_out
+
+    def __iter__(self) -> Iterator[Tensor]:
+        first = 0
+        for batch in self._batches:
+            images, _ = images_and_labels(batch)
+            places = torch.arange(first, first + len(images))
+            chosen = ((places + 1) % HELD_OUT == 0) == self._held_out
+            first += len(images)
+            if bool(chosen.any()):
+                yield images[chosen.to(images.device)]
+
+
+def _flat(output: Any) -> Tensor:
+    """[B, N] of a tensor or a structure of tensors, less the mean of each image."""
+    leaves = [leaf.flatten(1) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+    values = torch.cat(leaves, 1)
+    return values - values.mean(1, keepdim=True) if values.shape[1] > 1 else values
+
+
+def _numbers(network: SpikingNetwork) -> dict[str, Any]:
+    """What passes change."""
+    values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    specs = {name: neuron.spec for name, neuron in network.neurons.items()}
+    return {"values": values, "specs": specs, "delay": network.readout_delay}
+
+
+def _restore(network: SpikingNetwork, numbers: dict[str, Any]) -> None:
+    for name, value in [*network.named_parameters(), *network.named_buffers()]:
+        value.data = numbers["values"][name].clone()
+    for name, neuron in network.neurons.items():
+        neuron.spec = numbers["specs"][name]
+    network.readout_delay = numbers["delay"]

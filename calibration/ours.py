@@ -1,0 +1,68 @@
+"""Our own recipes: for a user who does not want to choose, who is in a hurry, who can wait."""
+
+import math
+
+from spikeport.calibration.best_of import BestOf
+from spikeport.calibration.bias_onset import BiasOnset
+from spikeport.calibration.bias_over_time import BiasOverTime
+from spikeport.calibration.delayed_readout import DelayedReadout
+from spikeport.calibration.initial_potential import InitialPotential
+from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
+from spikeport.calibration.percentile import PercentileThreshold
+from spikeport.calibration.recipe import Pass, Recipe
+from spikeport.convert import SpikingNetwork
+
+FAST: list[Pass] = [PercentileThreshold(), InitialPotential()]
+
+
+def _default(network: SpikingNetwork, T: int) -> list[Pass]:
+    """By what the network is made of and by the T asked for (0: none)."""
+    neurons = list(network.neurons.values())
+    one_spike = all(max(neuron.max_up, neuron.max_down) == 1 for neuron in neurons)
+    takes_back = any(neuron.max_down and neuron.low == 0 for neuron in neurons)
+    known = any(neuron.low == 0 and math.isfinite(neuron.high) for neuron in neurons)
+    linear = any(neuron.low < 0 for neuron in neurons)
+    if not T:
+        return FAST
+    if known or linear:  # coarse thresholds in a deep network: spikes are late rather than biased
+        late: list[Pass] = [BiasOnset(timesteps=T), DelayedReadout(0.375)]
+        return [*FAST, *late] if one_spike else FAST
+    corrected: list[Pass] = [
+        MeanSquaredErrorThreshold(timesteps=T),
+        InitialPotential(),
+        BiasOverTime(timesteps=T),
+    ]
+    return corrected if takes_back else [*corrected, DelayedReadout(0.25)]
+
+
+def _candidates(T: int) -> BestOf:
+    squared: list[Pass] = [MeanSquaredErrorThreshold(timesteps=T), InitialPotential()]
+    return BestOf(
+        T,
+        (
+            tuple(FAST),
+            (*FAST, BiasOnset(timesteps=T)),
+            (*FAST, BiasOverTime(timesteps=T)),
+            (*squared, BiasOverTime(timesteps=T)),
+        ),
+    )
+
+
+OURS = {
+    "default": Recipe(
+        "percentile thresholds; with a T, what worked best for networks of this kind: least "
+        "squared error thresholds and a bias for every timestep (ReLU), known ranges and biases "
+        "that start with their input (ReLU6, linear bottlenecks), a delayed readout for neurons "
+        "that cannot take back",
+        _default,
+    ),
+    "fast": Recipe(
+        "one pass over the data: 99.9th percentile per channel, half-threshold initial potential",
+        lambda network, T: FAST,
+    ),
+    "best": Recipe(
+        "several lists of passes tried on a quarter of the images that they have not seen",
+        lambda network, T: [_candidates(T)],
+        for_one_T=True,
+    ),
+}

@@ -1,0 +1,75 @@
+"""Burst neurons that take spikes back once they have been silent for too long."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikeport.convert.neurons.family import Neuron, bound, require_integer
+from spikeport.convert.neurons.spec import Spec, State
+
+
+@dataclass(frozen=True)
+class SpiCalib(Spec):
+    """Fires -1 when it has been silent for longer than its mean inter-spike interval + allowance.
+
+    Li et al. 2022, "Spike Calibration: Fast and Accurate Conversion of Spiking Neural Network for
+    Object Detection and Segmentation": a neuron whose activation is 0 fires at first, while its
+    input still settles, and then falls silent; the negative spikes cancel what it sent. They stop
+    when nothing is left of it (the running total never falls below 0), and each starts the clock
+    again. The mean interval is that from one firing timestep to the next, the first counted from
+    the start. A negative spike gives its threshold back to the potential, so that the decode
+    identity holds. What is not a ReLU's gets the signed ``Neuron`` with as many spikes.
+
+    Attributes:
+        max_up: most spikes in one timestep, >= 1 (burst).
+        allowance: timesteps of silence beyond the mean interval, >= 0.
+    """
+
+    max_up: int = 5
+    allowance: int = 3
+    max_down = 1
+    keeps_total = True
+
+    def __post_init__(self) -> None:
+        require_integer("SpiCalib", "max_up", self.max_up, 1)
+        require_integer("SpiCalib", "allowance", self.allowance, 0)
+
+    @property
+    def levels(self) -> int:
+        """Values that one timestep can take, 0 included."""
+        return self.max_up + 2
+
+    def both_signs(self) -> Neuron:
+        """A signed neuron: negative spikes carry values there."""
+        return Neuron(self.max_up, self.max_up)
+
+    def step(
+        self,
+        current: Tensor,
+        state: State,
+        threshold: Tensor,
+        lowest: Tensor | None = None,
+        highest: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """Integrate, fire upwards or take a spike back, subtract it; see ``Spec.step``.
+
+        ``State.memory`` holds the timesteps since the last event, the sum of the intervals between
+        firing timesteps, and their number.
+        """
+        assert state.total is not None
+        silent, intervals, firings = state.memory or (torch.zeros_like(state.v),) * 3
+        v, time = state.v + current, state.time + 1
+        spikes = (v / threshold).floor_().clamp_(0, self.max_up)
+        spikes = bound(spikes, state.total, time, None, highest)
+        silent = silent + 1
+        overdue = (silent - self.allowance) * firings > intervals
+        cancels = (spikes == 0) & overdue & (state.total >= 1)
+        spikes = spikes - cancels.to(spikes.dtype)
+        fires = spikes > 0
+        # the interval ends at the last firing, however many spikes were taken back since
+        intervals = torch.where(fires, torch.full_like(v, time), intervals)
+        silent = torch.where(spikes != 0, torch.zeros_like(v), silent)
+        memory = (silent, intervals, firings + fires.to(v.dtype))
+        out = spikes * threshold
+        return out, State(v - out, state.total + spikes, time, memory)

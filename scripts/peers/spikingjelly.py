@@ -1,0 +1,46 @@
+"""SpikingJelly's integrate-and-fire neurons."""
+
+from spikingjelly.activation_based.neuron import IFNode
+from torch import Tensor
+
+from spikeport.scripts.peers.peer import Mode
+
+TIME_FIRST = True
+
+
+class _Layer:
+    def __init__(self, step_mode: str) -> None:
+        # v_reset=None is its soft reset; its threshold is a float, hence the folded weights
+        self.node = IFNode(v_threshold=1.0, v_reset=None, step_mode=step_mode).eval()
+
+    def start(self, v0: Tensor) -> None:
+        """See ``Layer``."""
+        self.node.reset()
+        self.node.v = v0.contiguous()
+
+
+class MultiStep(_Layer):
+    """step_mode "m": its sequence operator, which keeps every potential of the chunk."""
+
+    def __init__(self) -> None:
+        super().__init__("m")
+
+    def __call__(self, current: Tensor) -> Tensor:
+        """[t, B, ...] to [t, B, ...]."""
+        spikes: Tensor = self.node(current)
+        return spikes
+
+
+class SingleStep(_Layer):
+    """step_mode "s": plain torch operations, one timestep a call."""
+
+    def __init__(self) -> None:
+        super().__init__("s")
+
+    def __call__(self, current: Tensor) -> Tensor:
+        """[1, B, ...] to [1, B, ...]."""
+        spikes: Tensor = self.node(current[0])
+        return spikes[None]
+
+
+MODES = (Mode("multi-step", MultiStep), Mode("single-step", SingleStep, 1))

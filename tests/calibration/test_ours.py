@@ -1,0 +1,126 @@
+"""The passes of our own: late biases, delayed readout, the choice among candidates."""
+
+import pytest
+import torch
+from torch import nn
+
+from spikeport.calibration import (
+    RECIPES,
+    BestOf,
+    BiasOnset,
+    BiasOverTime,
+    DelayedReadout,
+    InitialPotential,
+    PercentileThreshold,
+    calibrate,
+)
+from spikeport.convert import KINDS, ConversionError, Neuron, build
+from spikeport.convert.saving import load, save
+
+PLAIN = (PercentileThreshold(), InitialPotential())
+
+
+@pytest.fixture
+def deep():
+    """Ten layers with biases that matter."""
+    torch.manual_seed(0)
+    layers = []
+    for _ in range(10):
+        layers += [nn.Linear(48, 48), nn.ReLU()]
+        nn.init.kaiming_normal_(layers[-2].weight)
+        nn.init.normal_(layers[-2].bias, 0, 0.5)
+    return nn.Sequential(*layers, nn.Linear(48, 10)).eval()
+
+
+@pytest.fixture
+def data():
+    torch.manual_seed(1)
+    return [torch.randn(32, 48) for _ in range(4)]
+
+
+def distance(snn, x, timesteps):
+    """1 − cos of the answers, each less its mean."""
+    answers = [snn(x, timesteps=timesteps), snn.analog(x)]
+    answers = [answer - answer.mean(1, keepdim=True) for answer in answers]
+    return float(1 - torch.cosine_similarity(*answers, 1).mean())
+
+
+def test_biases_that_come_with_the_spikes_keep_the_answer(deep, data):
+    plain, late = build(deep, data[0], Neuron(1, 1)), build(deep, data[0], Neuron(1, 1))
+    calibrate(plain, data, PLAIN, progress=False)
+    calibrate(late, data, [*PLAIN, BiasOnset(timesteps=16)], progress=False)
+    x = torch.randn(64, 48)
+    assert distance(late, x, 16) < distance(plain, x, 16)
+
+
+def test_the_first_layer_has_its_input_from_the_start(deep, data):
+    snn = build(deep, data[0], Neuron(1, 1))
+    calibrate(snn, data, [*PLAIN, BiasOnset(timesteps=8)], progress=False)
+    first, *_, last = snn.neurons.values()
+    assert float(first.correction.abs().max()) < 1e-5
+    assert float(last.correction[0].abs().max()) > 0.1
+
+
+def test_a_delayed_readout_is_the_mean_of_the_last_timesteps(deep, data):
+    snn = build(deep, data[0], Neuron(1, 1))
+    calibrate(snn, data, PLAIN, progress=False)
+    steps = torch.cat(list(snn.chunks(data[0], 16)))
+    calibrate(snn, data, [*PLAIN, DelayedReadout(0.25)], progress=False)
+    expected = torch.stack([steps[T // 4 : T].mean(0) for T in range(1, 17)])
+    torch.testing.assert_close(snn.anytime(data[0], 16), expected, rtol=1e-4, atol=1e-4)
+    for timesteps, answer in snn.readouts(data[0], [1, 5, 16], chunk=3):
+        torch.testing.assert_close(answer, expected[timesteps - 1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_delay_is_saved_and_a_recipe_without_one_takes_it_away(deep, data, tmp_path):
+    snn = build(deep, data[0], Neuron(1, 1))
+    calibrate(snn, data, [*PLAIN, DelayedReadout(0.5)], progress=False)
+    save(snn, tmp_path / "net.snn")
+    assert load(tmp_path / "net.snn").readout_delay == 0.5
+    calibrate(snn, data, PLAIN, progress=False)
+    assert snn.readout_delay == 0
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_delay_is_a_share(share):
+    with pytest.raises(ConversionError, match="0 <= share < 1"):
+        DelayedReadout(share)
+
+
+def test_the_better_candidate_wins_on_images_it_has_not_seen(deep, data):
+    poor = (PercentileThreshold(20.0), InitialPotential(0.0))
+    snn, alone = build(deep, data[0], Neuron(4, 4)), build(deep, data[0], Neuron(4, 4))
+    calibrate(snn, data, [BestOf(8, (poor, PLAIN))], progress=False)
+    errors = [trial["error"] for trial in snn.info["trials"]]
+    assert errors[1] < errors[0]
+    kept = [torch.cat([x[[i for i in range(32) if i % 4 != 3]] for x in data])]
+    calibrate(alone, kept, PLAIN, progress=False)
+    for name, neuron in alone.neurons.items():
+        torch.testing.assert_close(neuron.threshold, snn.neurons[name].threshold)
+
+
+def test_candidates_start_from_the_same_network(deep, data):
+    one = (*PLAIN, BiasOverTime(timesteps=8))
+    snn = build(deep, data[0], Neuron(1, 1))
+    calibrate(snn, data, [BestOf(8, (one, PLAIN, one))], progress=False)
+    first, _, again = (trial["error"] for trial in snn.info["trials"])
+    assert first == pytest.approx(again, rel=1e-5)
+
+
+def test_too_few_images_to_hold_some_out(deep, data):
+    snn = build(deep, data[0][:3], Neuron(1, 1))
+    with pytest.raises(ConversionError, match="pass more images"):
+        calibrate(snn, [data[0][:3]], "best", timesteps=4, progress=False)
+
+
+def test_the_default_depends_on_the_network_and_the_t(deep, data):
+    def names(model, neuron, timesteps):
+        snn = build(model, data[0], neuron)
+        return {type(one).__name__ for one in RECIPES["default"].passes(snn, timesteps)}
+
+    assert "BiasOverTime" not in names(deep, KINDS["if"], 0)
+    assert {"BiasOverTime", "DelayedReadout"} <= names(deep, KINDS["if"], 32)
+    assert "DelayedReadout" not in names(deep, KINDS["signed"], 16)
+    six = nn.Sequential(nn.Linear(48, 48), nn.ReLU6(), nn.Linear(48, 10)).eval()
+    assert "BiasOnset" in names(six, KINDS["signed"], 32)
+    assert "BiasOnset" not in names(six, Neuron(8, 8), 8)

@@ -1,0 +1,212 @@
+"""The kinds of neuron outside the family: what makes each of them itself."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from spikeport.convert import KINDS, ConversionError, Neuron, SpikingNeuron
+from spikeport.convert.neurons import Differential, MultiThreshold, SpiCalib
+from spikeport.convert.saving import load, save
+
+LAW = settings(max_examples=60, deadline=None, derandomize=True)
+OTHER = {
+    "multi-threshold": MultiThreshold(4),
+    "unsigned": MultiThreshold(3, signed=False),
+    "differential": Differential(MultiThreshold(4)),
+    "differential-family": Differential(Neuron(3, 2)),
+    "spicalib": SpiCalib(5, 2),
+}
+
+
+def one(spec, theta=1.0, v0=0.0, low=0.0, high=math.inf):
+    neuron = SpikingNeuron(spec, 1, low, high)
+    neuron.threshold.data.fill_(theta)
+    neuron.v0.data.fill_(v0)
+    return neuron
+
+
+def spikes(neuron, currents):
+    return neuron(torch.tensor(currents).view(-1, 1, 1))[0].flatten().tolist()
+
+
+# -- several thresholds, one spike
+
+
+def test_the_largest_power_whose_three_quarters_are_reached_fires():
+    neuron = one(MultiThreshold(4), low=-math.inf)
+    expected = {
+        0.74: 0,
+        0.75: 1,
+        1.49: 1,
+        1.5: 2,
+        2.99: 2,
+        3.0: 4,
+        6.0: 8,
+        99.0: 8,
+        -0.8: -1,
+        -7: -8,
+    }
+    assert {v: spikes(neuron, [float(v)])[0] for v in expected} == expected
+
+
+def test_a_relus_powers_take_back_no_more_than_was_sent():
+    assert spikes(one(MultiThreshold(3)), [3.0, 0.0, -9.0, -9.0]) == [4, -1, -2, -1]
+    assert spikes(one(MultiThreshold(3, signed=False)), [3.0, -9.0]) == [4, 0]
+
+
+@LAW
+@given(
+    st.integers(1, 5),
+    st.booleans(),
+    st.sampled_from([(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0), (-math.inf, math.inf)]),
+    st.lists(st.integers(-400, 400).map(lambda n: n / 16), min_size=1, max_size=20),
+)
+def test_every_event_is_a_power_of_two(exponents, signed, span, currents):
+    found = spikes(one(MultiThreshold(exponents, signed), 0.75, 0.25, *span), currents)
+    sizes = {0.0, *(0.75 * 2**k for k in range(exponents))}
+    assert {abs(value) for value in found} <= sizes
+
+
+# -- corrections of a mean
+
+
+@pytest.mark.parametrize("coder", [MultiThreshold(4), Neuron(8, 8), Neuron(1, 1)])
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.1, 2.7])
+def test_corrections_of_a_constant_die_out(coder, value):
+    neuron = one(Differential(coder), theta=0.5, v0=0.125)
+    timesteps = 400
+    out, _ = neuron(torch.full((timesteps, 1, 1), value))
+    events = neuron.events(out, None).flatten() / 0.5
+    late, early = events[timesteps // 2 :].abs().sum(), events[: timesteps // 2].abs().sum()
+    assert late <= 6  # an integrate-and-fire neuron sends 400 * value
+    assert late <= early or early == 0
+    assert abs(float(out.mean()) - value) < 0.02
+
+
+def test_events_are_the_corrections_also_in_a_later_chunk():
+    neuron = one(Differential(MultiThreshold(4)), theta=0.3, low=-math.inf)
+    drive = torch.randn(20, 2, 1, generator=torch.Generator().manual_seed(3))
+    out, _ = neuron(drive)
+    first, state = neuron(drive[:7])
+    second, _ = neuron(drive[7:], state)
+    parts = torch.cat([neuron.events(first, None), neuron.events(second, state)])
+    assert torch.allclose(parts, neuron.events(out, None), atol=1e-5)
+    mean = torch.zeros(2, 1)
+    for time, event in enumerate(parts, start=1):  # the receiver's side
+        assert torch.allclose(mean + event, out[time - 1], atol=1e-4)
+        mean = mean + event / time
+
+
+@LAW
+@given(st.integers(0, 10**6), st.sampled_from([(0.0, 6.0), (-1.0, 1.0), (0.0, math.inf)]))
+def test_bounded_corrections_are_whole(seed, span):
+    neuron = one(Differential(Neuron(5, 5)), theta=0.7, low=span[0], high=span[1])
+    drive = torch.randn(30, 4, 1, generator=torch.Generator().manual_seed(seed)) * 9
+    out, _ = neuron(drive)
+    state, mean = None, torch.zeros(4, 1)
+    for time, now in enumerate(drive, start=1):
+        value, state = neuron(now[None], state)
+        event = (value[0] - mean) / 0.7
+        assert torch.allclose(event, event.round(), atol=1e-3)
+        mean = mean + (value[0] - mean) / time
+
+
+@pytest.mark.parametrize(
+    "bad", [Neuron(4, 0), Neuron(2, 2, leak=0.5), Neuron(2, 2, hard_reset=True)]
+)
+def test_a_coder_that_cannot_correct_is_refused(bad):
+    with pytest.raises(ConversionError, match="both signs"):
+        Differential(bad)
+
+
+# -- spikes taken back after silence
+
+
+def test_silence_beyond_the_mean_interval_takes_a_spike_back():
+    neuron = one(SpiCalib(5, allowance=1))
+    # fires at 1..4 (mean interval 1), then the input inhibits: 2 silent timesteps, -1 at the third
+    drive = [1.0] * 4 + [-1.0] * 12
+    assert spikes(neuron, drive) == [1] * 4 + [0, 0, -1] * 4
+
+
+def test_nothing_is_taken_back_that_was_not_sent():
+    assert spikes(one(SpiCalib(5, allowance=0)), [-1.0] * 8) == [0] * 8
+    assert sum(spikes(one(SpiCalib(5, allowance=0)), [2.0] + [-3.0] * 20)) == 0
+
+
+def test_a_steady_neuron_is_left_alone():
+    found = spikes(one(SpiCalib(5, allowance=1), v0=0.5), [0.3] * 200)
+    assert min(found) == 0
+    assert sum(found) == 60
+
+
+def test_without_silence_it_is_a_burst_neuron():
+    drive = torch.rand(30, 2, 1, generator=torch.Generator().manual_seed(0)) * 9 + 1
+    burst, _ = one(Neuron(5, 0))(drive)
+    assert torch.equal(one(SpiCalib(5))(drive)[0], burst)
+
+
+def test_for_a_linear_quantity_it_is_the_signed_neuron():
+    assert one(SpiCalib(4), low=-math.inf).spec == Neuron(4, 4)
+
+
+# -- all of them in a network
+
+
+@pytest.fixture
+def model():
+    return nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU6()),
+        *(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Flatten()),
+        nn.Linear(512, 5),
+    ).eval()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_output_becomes_the_source_networks(converted, model, images, name):
+    snn = converted(model, images, OTHER[name])
+    with torch.no_grad():
+        exact = model(images)
+        errors = {T: float((snn(images, T) - exact).abs().max()) for T in (4, 32, 256, 1024)}
+    assert errors[1024] < 0.01 * float(exact.abs().max())
+    assert errors[1024] < errors[32] < errors[4]
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_the_output_does_not_depend_on_the_chunk(converted, model, images, name):
+    snn = converted(model, images, OTHER[name])
+    with torch.no_grad():
+        whole = snn(images, 13, chunk=13)
+        for chunk in (1, 4, 12):
+            assert torch.allclose(snn(images, 13, chunk=chunk), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*KINDS, *OTHER])
+def test_saved_and_loaded_with_a_correction(converted, model, images, tmp_path, name):
+    snn = converted(model, images, (OTHER | KINDS)[name])
+    for neuron in snn.neurons.values():
+        neuron.correction.data = torch.randn(3, neuron.channels) * 0.05
+    save(snn, tmp_path / "net.snn")
+    back = load(tmp_path / "net.snn")
+    assert torch.equal(back(images, 7), snn(images, 7))
+    for key, neuron in snn.neurons.items():
+        assert back.neurons[key].spec == neuron.spec
+        assert torch.equal(back.neurons[key].correction, neuron.correction)
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: MultiThreshold(0), "exponents"),
+        (lambda: SpiCalib(0), "max_up"),
+        (lambda: SpiCalib(allowance=-1), "allowance"),
+        (lambda: SpiCalib(allowance=1.5), "allowance"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused(make, field):
+    with pytest.raises(ConversionError, match=field):
+        make()
