@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
     from spikeport.convert.errors import ConversionError
     from spikeport.convert.network import SpikingNetwork
-    from spikeport.convert.neurons import Neuron
+    from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
     from spikeport.report.curve import Curve
     from spikeport.report.sweeping import sweep
@@ -19,6 +19,8 @@ __all__ = [
     "RECIPES",
     "ConversionError",
     "Curve",
+    "Differential",
+    "MultiThreshold",
     "Neuron",
     "SpikingNetwork",
     "__version__",
@@ -34,6 +36,8 @@ _HOMES = {
     "RECIPES": "spikeport.calibration.recipes",
     "ConversionError": "spikeport.convert.errors",
     "Curve": "spikeport.report.curve",
+    "Differential": "spikeport.convert.neurons",
+    "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
     "SpikingNetwork": "spikeport.convert.network",
     "load": "spikeport.convert.saving",

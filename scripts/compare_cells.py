@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from spikeport.calibration.recipes import RECIPES
-from spikeport.convert import KINDS, ConversionError, Neuron, SpikingNetwork, neuron_spec
+from spikeport.convert import KINDS, Neuron, SpikingNetwork
 from spikeport.convert.neurons import Differential, MultiThreshold, Spec
+from spikeport.scripts.options import neuron
 
 
 @dataclass(frozen=True)
@@ -106,32 +107,6 @@ def recipe_list(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def neuron_list(text: str) -> list[Spec]:
-    """ "if,8:8,mt:4" as neurons."""
-    try:
-        return [_neuron(part) for part in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _neuron(text: str) -> Spec:
-    """A name in KINDS, UP:DOWN, mt:EXPONENTS, or diff: before either of the latter."""
-    if ":" not in text:
-        return neuron_spec(text)
-    kind, _, rest = text.partition(":")
-    if kind == "diff":
-        return Differential(_neuron(rest))  # type: ignore[arg-type]  # it refuses other kinds
-    try:
-        return MultiThreshold(int(rest)) if kind == "mt" else Neuron(int(kind), int(rest))
-    except ValueError as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ValueError(
-            f"'{text}' is no neuron; expected {', '.join(KINDS)}, UP:DOWN such as 8:8, mt:4 "
-            "(multi-threshold with four exponents) or diff:mt:4 (differential)"
-        ) from error
-
-
 def label(spec: Spec) -> str:
     """The shortest text that `neuron_list` reads as this neuron, or else its fields."""
     for name, kind in KINDS.items():
@@ -145,7 +120,7 @@ def label(spec: Spec) -> str:
     elif type(spec) is MultiThreshold:
         short = f"mt:{spec.exponents}"
     try:
-        return short if _neuron(short) == spec else _fields(spec)
+        return short if neuron(short) == spec else _fields(spec)
     except ValueError:
         return _fields(spec)
 

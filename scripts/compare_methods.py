@@ -23,13 +23,13 @@ from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import SpikingNetwork, build
 from spikeport.convert.neurons import Spec
 from spikeport.scripts import compare_cells
-from spikeport.scripts.compare_cells import Run, neuron_list, recipe_list
+from spikeport.scripts.compare_cells import Run, recipe_list
 from spikeport.scripts.compare_images import read_samples
 from spikeport.scripts.compare_plot import plot
 from spikeport.scripts.compare_results import FAILED, Results, Row
 from spikeport.scripts.compare_runs import Subject, run_all
 from spikeport.scripts.compare_table import markdown, summary
-from spikeport.scripts.options import positive, timestep_list
+from spikeport.scripts.options import neuron_list, positive, timestep_list
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import input_config
 from spikeport.zoo.timm_layers import simplify

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from spikeport.convert import KINDS, ConversionError, Neuron, neuron_spec
-from spikeport.convert.neurons import Spec
+from spikeport.convert.neurons import Differential, MultiThreshold, Spec
 
 
 def positive(text: str) -> int:
@@ -27,12 +27,26 @@ def timestep_list(text: str) -> tuple[int, ...]:
 
 
 def neuron(text: str) -> Spec:
-    """A neuron's name, or "UP,DOWN" such as "4,4"."""
-    up, comma, down = text.partition(",")
+    """A name in KINDS, UP:DOWN, mt:EXPONENTS, or diff: before either of the latter."""
+    kind, colon, rest = text.partition(":")
     try:
-        return Neuron(int(up), int(down)) if comma else neuron_spec(text)
-    except (ConversionError, ValueError) as error:
+        if not colon:
+            return neuron_spec(text)
+        if kind == "diff":
+            return Differential(neuron(rest))  # type: ignore[arg-type]  # it refuses other kinds
+        return MultiThreshold(int(rest)) if kind == "mt" else Neuron(int(kind), int(rest))
+    except ConversionError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no neuron; expected {', '.join(KINDS)}, UP:DOWN such as 8:8, mt:4 "
+            "(multi-threshold with four exponents) or diff:mt:4 (differential)"
+        ) from error
+
+
+def neuron_list(text: str) -> list[Spec]:
+    """ "if,8:8,mt:4" as neurons."""
+    return [neuron(part) for part in text.split(",")]
 
 
 def add_neuron(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +55,9 @@ def add_neuron(parser: argparse.ArgumentParser) -> None:
         "--neuron",
         type=neuron,
         metavar="KIND",
-        help=f"{', '.join(KINDS)}; or UP,DOWN: most spikes per timestep of either sign, for "
-        "example 4,4 (default: the recipe's own, otherwise signed, which is 1,1)",
+        help=f"{', '.join(KINDS)}; UP:DOWN, most spikes per timestep of either sign, for example "
+        "4:4; mt:N, N thresholds that are powers of two apart; diff: before either, differential "
+        "coding (default: the recipe's own, otherwise signed, which is 1:1)",
     )
 
 

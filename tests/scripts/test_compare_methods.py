@@ -15,12 +15,12 @@ from spikeport.calibration.recipes import RECIPES, Recipe
 from spikeport.convert import KINDS, ConversionError, Neuron
 from spikeport.convert.neurons import Differential, MultiThreshold
 from spikeport.scripts import compare_images, compare_methods, compare_runs
-from spikeport.scripts.compare_cells import label, neuron_list
+from spikeport.scripts.compare_cells import label
 from spikeport.scripts.compare_images import read_samples
 from spikeport.scripts.compare_plot import plot
 from spikeport.scripts.compare_results import COLUMNS, Results
 from spikeport.scripts.compare_table import lost, marked
-from spikeport.scripts.options import fingerprint
+from spikeport.scripts.options import fingerprint, neuron_list
 from spikeport.zoo.images import input_config
 
 SMALL = ["--images", "6", "--calibration-images", "4", "--batch-size", "4"]
