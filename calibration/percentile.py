@@ -1,6 +1,6 @@
 """Threshold = a high percentile of the activations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -20,17 +20,26 @@ class PercentileThreshold(ThresholdPass):
 
     Attributes:
         percentile: in (0, 100].
+        linear_percentile: the same for the magnitudes of linear quantities, in (0, 100]; 100 is
+            the largest one.
     """
 
     percentile: float = 99.9
+    linear_percentile: float = field(default=100.0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.percentile <= 100:
-            raise ConversionError(
-                f"PercentileThreshold.percentile is {self.percentile!r}; expected 0 < p <= 100"
-            )
+        for name in ("percentile", "linear_percentile"):
+            value = getattr(self, name)
+            if not 0 < value <= 100:
+                raise ConversionError(
+                    f"PercentileThreshold.{name} is {value!r}; expected 0 < p <= 100"
+                )
 
     def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
         """[C], activation units."""
         return histogram.percentile(self.percentile)
+
+    def linear_range(self, histogram: ChannelHistogram) -> Tensor:
+        """[C], activation units."""
+        return histogram.percentile(self.linear_percentile)

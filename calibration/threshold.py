@@ -84,13 +84,17 @@ class ThresholdPass:
         """The range to represent for each channel, [C], from the currents above 0."""
         raise TypeError(f"{type(self).__name__} does not say which range a ReLU needs")
 
+    def linear_range(self, histogram: ChannelHistogram) -> Tensor:
+        """What a linear quantity's range is a multiple of, [C], from the currents' magnitudes."""
+        return histogram.maximum
+
     def _range(self, neuron: SpikingNeuron, histogram: ChannelHistogram) -> Tensor:
         known = known_range(neuron)
         if known is not None:
             return torch.full_like(histogram.maximum, known)
         if neuron.low == 0:
             return filled(self.relu_range(histogram, neuron))
-        return filled(histogram.maximum * self.headroom)
+        return filled(self.linear_range(histogram) * self.headroom)
 
 
 def _pooled_by_kind(
