@@ -36,7 +36,7 @@ def saved(folder, tmp_path, capsys):
             "--images",
             "3",
             "--neuron",
-            "2,2",
+            "2:2",
             "-o",
             str(path),
         ]
