@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
 def _described(options: argparse.Namespace) -> dict[str, Any]:
     keys = ["neuron", "batch_size", "size", "checkpoint", "recipe", "data", "repeats", "budget"]
     images = CALIBRATION_BATCHES * min(options.batch_size, 4)
-    on = f"images of {options.data}" if options.data else "images of random numbers"
+    on = "images of --data" if options.data else "images of random numbers"
     return {key: getattr(options, key) for key in keys} | {
         "command": _command(options),
         "calibrated_on": f"up to {images} {on}, none of which is timed",
