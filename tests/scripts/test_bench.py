@@ -83,7 +83,7 @@ def test_images_of_a_folder(tmp_path, capsys):
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
     arguments = ["bench", "resnet10t", *SMALL, "--only", "torch", "--data", str(tmp_path)]
     assert main(arguments) == 0
-    assert str(tmp_path) in capsys.readouterr().out
+    assert "images of --data" in capsys.readouterr().out
     assert main([*arguments, "--batch-size", "5"]) == 2
     assert "5 images, of which 5 are timed" in capsys.readouterr().err
 
