@@ -12,7 +12,8 @@ from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.recipe import Pass, Recipe
 from spikeport.convert import SpikingNetwork
 
-# measured on EfficientNet-Lite0: fine steps for bottlenecks are worth more than their tails
+# bottlenecks by percentile: nearer logits on 100 images of EfficientNet-Lite0, while its accuracy
+# on 250 others did not tell this from the largest magnitude
 FAST: list[Pass] = [
     PercentileThreshold(headroom=1.0, linear_percentile=99.9),
     InitialPotential(),
@@ -54,7 +55,7 @@ def _candidates(T: int) -> BestOf:
 
 OURS = {
     "default": Recipe(
-        "percentile thresholds; with a T, what worked best for networks of this kind: least "
+        "percentile thresholds; with a T, by the kind of network and neuron: least "
         "squared error thresholds and a bias for every timestep (ReLU), known ranges and biases "
         "that start with their input (ReLU6, linear bottlenecks), a delayed readout for neurons "
         "that cannot take back",
