@@ -13,7 +13,7 @@ from spikeport.calibration.recipe import Pass, Recipe
 from spikeport.convert import SpikingNetwork
 
 # bottlenecks by percentile: nearer logits on 100 images of EfficientNet-Lite0, while its accuracy
-# on 250 others did not tell this from the largest magnitude
+# on 250 (another draw) did not tell this from the largest magnitude
 FAST: list[Pass] = [
     PercentileThreshold(headroom=1.0, linear_percentile=99.9),
     InitialPotential(),
