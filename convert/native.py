@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from spikeport.convert.emitted import Emitted, Watcher
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.native_density import dense_above
-from spikeport.convert.native_layers import layers_of
+from spikeport.convert.native_layers import NativeLayer, layers_of
 from spikeport.convert.native_plan import (
     Current,
     Part,
@@ -46,6 +46,7 @@ class NativeRun(_Run):
         self.plan = self.layers.plan
         self.streams: dict[fx.Node, Stream] = {}
         self.dense: dict[fx.Node, set[fx.Node]] = {}  # neuron: its weighted inputs left to torch
+        self.built: dict[fx.Node, NativeLayer] = {}
         self.split: dict[fx.Node, int] = {}
         self.fixed: dict[fx.Node, Tensor] = {}  # static currents, channels last
 
@@ -103,7 +104,9 @@ class NativeRun(_Run):
         parts = self.plan.parts[node]
         dense = self._dense_parts(node, parts)
         native: list[Part] = [part for part in parts if part not in dense]
-        built = self.layers.get(node, native, self.streams)
+        if node not in self.built:
+            self.built[node] = self.layers.get(node, native, self.streams)
+        built = self.built[node]
         streams = [self.streams[source] for source in built.sources]
         fixed = [self._fixed(p.node) for p in parts if isinstance(p, Current) and p.static]
         loose = [

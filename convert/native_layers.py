@@ -85,7 +85,8 @@ class LayerCache:
         for owner in owners:
             values += self.network.get_submodule(owner).parameters(recurse=False)
         neuron: Any = self.network.get_submodule(str(node.target))
-        numbers = [(v.data_ptr(), v._version, float(v.detach().sum())) for v in values]
+        # by numpy: torch's threads would spin for milliseconds beside the engine's
+        numbers = [(v.data_ptr(), v._version, float(v.detach().numpy().sum())) for v in values]
         return neuron.spec, numbers
 
     def _build(

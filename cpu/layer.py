@@ -21,8 +21,8 @@ from spikeport.cpu.synapses import Blocks, Synapses, arrange
 TILE = 16  # output positions that a thread takes at once
 PORTION = 128  # input channels: their weights to 64 outputs fill two thirds of an L1 cache
 # Rows added per portion from which on taking portions pays for writing the sums to memory
-# between them; measured at 64 to 512 channels.
-ROWS_PER_PORTION = 10
+# between them: of whole portions, measured at 128 to 512 channels, and of smaller ones, at 64.
+ROWS_PER_PORTION, ROWS_PER_SMALL_PORTION = 4, 8
 # Weights to 64 outputs that do not stay in the L2 cache (bytes) are taken in wider portions: the
 # lists are shorter, and each weight comes from memory once per chunk. VGG's first linear layer, 8
 # images and 32 timesteps at 5 % density, takes a third of the time.
@@ -171,13 +171,11 @@ class Layer:
 
     def split_for(self, streams: Sequence[Stream]) -> int:
         """The quickest ``split`` for ``run`` on streams of such densities."""
-        rows = [
-            stream.density * min(PORTION, part.in_channels // part.groups)
-            for stream, part in zip(streams, self.synapses, strict=True)
-            if not part.masked
-        ]
-        if max(rows, default=0.0) >= ROWS_PER_PORTION:
-            return PORTION
+        for stream, part in zip(streams, self.synapses, strict=True):
+            channels = part.in_channels // part.groups
+            few = ROWS_PER_PORTION if channels >= PORTION else ROWS_PER_SMALL_PORTION
+            if not part.masked and stream.density * min(PORTION, channels) >= few:
+                return PORTION
         block = max((4 * weights[0].numel() for weights in self._gathered()), default=0)
         return WIDE_PORTION if block > BLOCK_BYTES else 0
 

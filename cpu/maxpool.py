@@ -1,5 +1,6 @@
 """Max pooling of spikes: what the largest running sum in each window grew by."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,7 @@ def max_pool(
     words = int(stream.bits.shape[5])
     shape = (stream.batch, height, width, 64 * words)
     if counts is None:
-        counts = torch.zeros(shape, dtype=torch.int32)
+        counts = torch.from_numpy(np.zeros(shape, np.int32))  # see Stream.density
     if tuple(counts.shape) != shape or counts.dtype != torch.int32:
         raise EngineError(f"counts are {counts.dtype} {list(counts.shape)}; expected {shape}")
     last = [

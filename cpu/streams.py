@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -156,7 +157,9 @@ class Stream:
     def density(self) -> float:
         """Share of positions, channels and timesteps with spikes, in a sample of the positions."""
         every = 1 + 2 * (self.bits.numel() // (2 * SAMPLE))  # odd: not one column of every image
-        sample = self.bits.flatten(0, 2)[::every, None, None].contiguous()
+        # by numpy: torch's threads would spin for milliseconds beside the engine's
+        chosen = self.bits.flatten(0, 2).numpy()[::every, None, None]
+        sample = torch.from_numpy(np.ascontiguousarray(chosen))
         active = Stream(sample, self.channels, self.levels).counts()[:, 1].sum()
         return float(active) / (len(sample) * self.channels * self.timesteps)
 

@@ -35,12 +35,14 @@ SHAPES = [
     (192, 192, 28, 3, 192),
 ]
 DENSITIES = (0.01, 0.03, 0.1, 0.2)
+PAUSE = 0.05  # seconds; torch's threads spin for some milliseconds after their last work
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-T", "--timesteps", type=positive, default=32)
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--json", action="store_true")
@@ -70,7 +72,8 @@ def measure(
 ) -> dict[str, Any]:
     """One layer at one density: medians of interleaved runs."""
     inputs, outputs, size, kernel, groups = shape
-    spikes = (torch.rand(options.timesteps, 1, inputs, size, size) < density).float()
+    sizes = (options.timesteps, options.batch_size, inputs, size, size)
+    spikes = (torch.rand(sizes) < density).float()
     weight = torch.randn(outputs, inputs // groups, kernel, kernel) * 0.05
     neuron = SpikingNeuron(KINDS["if"], outputs)
     neuron.threshold.fill_(2.0)
@@ -87,14 +90,17 @@ def measure(
 
     def dense() -> Tensor:
         current = F.conv2d(spikes.flatten(0, 1), weight, None, 1, kernel // 2, 1, groups)
-        return neuron(current.unflatten(0, (options.timesteps, 1)))[0]
+        return neuron(current.unflatten(0, sizes[:2]))[0]
 
     seconds = _interleaved([native, dense], options.repeats)
-    reached = F.conv2d(spikes.sum(0), torch.ones(1, inputs, kernel, kernel), padding=kernel // 2)
+    reached = F.conv2d(
+        spikes.sum((0, 1))[None], torch.ones(1, inputs, kernel, kernel), padding=kernel // 2
+    )
     adds = float(reached.sum()) * outputs / groups
     return {
         "shape": list(shape),
         "density": density,
+        "batch": options.batch_size,
         "adds_per_second": adds / seconds[0],
         "of_peak": adds / seconds[0] / peak,
         "milliseconds": 1e3 * seconds[0],
@@ -119,6 +125,7 @@ def _interleaved(functions: list[Callable[[], Any]], repeats: int) -> list[float
     taken: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
         for function, times in zip(functions, taken, strict=True):
+            time.sleep(PAUSE)
             start = time.perf_counter()
             function()
             times.append(time.perf_counter() - start)

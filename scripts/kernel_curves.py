@@ -12,21 +12,22 @@ DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
 FIXED_DENSITY, FIXED_TIMESTEPS = 0.1, 32
 
 
-def traffic(shape: Shape, timesteps: int) -> float:
+def traffic(shape: Shape, timesteps: int, batch: int) -> float:
     """Bytes that a layer moves at least, each once.
 
-    Packed spikes in and out (a bit each), float32 weights in, float32 potentials out; batch 1.
+    Packed spikes in and out (a bit each), float32 weights in, float32 potentials out.
     Weights and potentials that do not stay in the cache between timesteps come on top.
     """
     inputs, outputs, size, kernel, groups = shape
-    spikes = (inputs + outputs) * size * size * timesteps / 8
-    return spikes + 4 * outputs * (inputs // groups * kernel * kernel + size * size)
+    positions = batch * size * size
+    spikes = (inputs + outputs) * positions * timesteps / 8
+    return spikes + 4 * outputs * (inputs // groups * kernel * kernel + positions)
 
 
 def add_traffic(row: dict[str, Any], timesteps: int) -> dict[str, Any]:
     """Put ``bytes`` and ``bytes_per_second`` into a row of ``measure``; returns it."""
     row["timesteps"] = timesteps
-    row["bytes"] = traffic(tuple(row["shape"]), timesteps)
+    row["bytes"] = traffic(tuple(row["shape"]), timesteps, row["batch"])
     row["bytes_per_second"] = row["bytes"] / (row["milliseconds"] / 1e3)
     return row
 

@@ -35,9 +35,9 @@ interpreter, libraries, weights and images take of it.
 """
 LAYERS = """## Single layers
 
-A layer of IF neurons at batch 1, {timesteps} timesteps, {threads} thread(s), random spikes. "Bytes"
-are those that have to move at least once: packed spikes in and out, weights in, potentials out. The
-roof is the lower of the adders ({peak:.0f} Gadd/s) and those bytes at the speed of a copy
+A layer of IF neurons at batch {batch}, {timesteps} timesteps, {threads} thread(s), random spikes.
+"Bytes" are those that have to move at least once: packed spikes in and out, weights in, potentials
+out. The roof is the lower of the adders ({peak:.0f} Gadd/s) and those bytes at the speed of a copy
 ({copy:.0f} GB/s). "Dense" is torch's convolution and a loop over the neuron update.
 """
 
@@ -139,6 +139,7 @@ def _layers(kernels: dict[str, Any]) -> str:
     host = kernels["machine"]
     text = LAYERS.format(
         timesteps=kernels["rows"][0]["timesteps"],
+        batch=kernels["rows"][0]["batch"],
         threads=round(kernels["peak_adds"] / host["peak_adds_per_thread"]) or 1,
         peak=kernels["peak_adds"] / 1e9,
         copy=host["copy_bytes_per_second"] / 1e9,

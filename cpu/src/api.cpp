@@ -55,16 +55,30 @@ struct Scratch {
     Buffer<uint32_t> entries, starts, ends;
     Buffer<const uint64_t*> taps;
     Buffer<float> sums;
-    Lists lists;
+    Buffer<int32_t> places, counts;
+    Buffer<Seen> seen;
+    int64_t serial = 0;
 
-    explicit Scratch(const ScratchSizes& size)
+    Scratch(const ScratchSizes& size, int terms)
         : entries(new uint32_t[size.entries]),
-          starts(new uint32_t[size.slots]),
-          ends(new uint32_t[size.slots]),
+          starts(new uint32_t[size.lists]),
+          ends(new uint32_t[size.lists]),
           taps(new const uint64_t*[size.taps]),
           sums(new float[size.sums]),
-          lists{entries.get(), starts.get(), ends.get(), size.entries, taps.get(), sums.get()} {
+          places(new int32_t[size.places]),
+          counts(new int32_t[terms + 1]),
+          seen(new Seen[size.seen]),
+          capacity(size.entries) {
+        for (size_t i = 0; i < size.seen; ++i) seen[i] = {-1, 0};
     }
+
+    Lists lists() {
+        return {entries.get(), starts.get(), ends.get(),   capacity,   taps.get(),
+                sums.get(),    places.get(), counts.get(), seen.get(), &serial};
+    }
+
+  private:
+    size_t capacity;
 };
 
 void clear_output(const sp_layer* L, int64_t from, int64_t to, int first_word, int last_word) {
@@ -111,7 +125,7 @@ int sp_run_layer(const sp_layer* L, const char* path, int threads) {
     return guarded([&] {
         const ScratchSizes size = kernels->scratch_sizes(L);
         std::vector<std::unique_ptr<Scratch>> scratch;
-        for (int i = 0; i < threads; ++i) scratch.push_back(std::make_unique<Scratch>(size));
+        for (int i = 0; i < threads; ++i) scratch.push_back(std::make_unique<Scratch>(size, L->n_terms));
         for_each_item(tiles * parts, threads, [&](int thread, int64_t item) {
             const int64_t from = item / parts * L->tile;
             const int64_t to = from + L->tile < positions ? from + L->tile : positions;
@@ -120,7 +134,8 @@ int sp_run_layer(const sp_layer* L, const char* path, int threads) {
             const bool ends = last == L->n_blocks;
             clear_output(L, from, to, L->blocks[first].first / 64,
                          ends ? (L->channels + 63) / 64 : L->blocks[last].first / 64);
-            kernels->run_tile(L, &scratch[thread]->lists, from, to, first, last);
+            const Lists lists = scratch[thread]->lists();
+            kernels->run_tile(L, &lists, from, to, first, last);
         });
     });
 }

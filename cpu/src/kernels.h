@@ -2,14 +2,22 @@
 #pragma once
 
 typedef struct {
-    size_t entries, slots, taps, sums;  // of Lists
+    size_t entries, lists, taps, sums, places, seen;  // of Lists
 } ScratchSizes;
+
+typedef struct {
+    int64_t row;  // of all images and tiles of this call
+    int32_t pixel;
+} Seen;
 
 typedef struct {
     uint32_t *entries, *starts, *ends;
     size_t capacity;        // of entries
     const uint64_t** taps;  // source words of each kernel position
     float* sums;            // currents of a tile, see run_split
+    int32_t *places, *counts;  // this and the rest: see pixels.h
+    Seen* seen;
+    int64_t* serial;  // number of the tile
 } Lists;
 
 typedef struct {

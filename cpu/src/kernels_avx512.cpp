@@ -11,6 +11,7 @@ namespace spikeport_avx512 {
 #include "simd_avx512.h"
 #include "neuron.h"
 #include "lists.h"
+#include "pixels.h"
 #include "layer.h"
 #include "sums.h"
 #include "maxpool.h"

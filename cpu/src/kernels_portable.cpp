@@ -11,6 +11,7 @@ namespace spikeport_portable {
 #include "simd_portable.h"
 #include "neuron.h"
 #include "lists.h"
+#include "pixels.h"
 #include "layer.h"
 #include "sums.h"
 #include "maxpool.h"

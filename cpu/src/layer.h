@@ -1,13 +1,14 @@
 // A layer of neurons fused with its synapses: currents never leave the registers.
 //
-// Work is cut into tiles of output positions. For each tile the active inputs are listed once;
-// then block by block of output channels (its weights stay in the L2 cache), position by
+// Work is cut into tiles of output positions. For each tile the active inputs are listed; then
+// block by block of output channels (its weights stay in the L2 cache), position by
 // position, timestep by timestep, the listed weight rows are added up and the neurons fire.
 #pragma once
 
 template <int N, bool UNIT>
 static inline void add_row(F* acc, const char* rows, const float* scales, uint32_t entry) {
     const float* row = (const float*)(rows + (UNIT ? entry : entry & ~63u));
+    __asm__("" : "+r"(row));  // one register: with two, each add would take two instructions
     const F scale = all(UNIT ? 1.0f : scales[entry & 63u]);
     for (int i = 0; i < N; ++i) {
         F weight = load(row + 16 * i);
@@ -15,22 +16,43 @@ static inline void add_row(F* acc, const char* rows, const float* scales, uint32
     }
 }
 
-// acc[i] += rows, in CHAINS sums that do not wait for each other.
-template <int N, bool UNIT>
-static inline void gather(F* acc, const char* rows, const float* scales, const uint32_t* entry,
-                          const uint32_t* last) {
-    F other[CHAINS - 1][N];
-    for (int k = 0; k < CHAINS - 1; ++k)
-        for (int i = 0; i < N; ++i) other[k][i] = all(0.0f);
-    for (; entry + CHAINS <= last; entry += CHAINS) {
-        add_row<N, UNIT>(acc, rows, scales, entry[0]);
+// Sums to 16 * N outputs, in CHAINS parts that do not wait for each other.
+template <int N>
+struct Sums {
+    F part[CHAINS][N];
+
+    void start() {
         for (int k = 1; k < CHAINS; ++k)
-            add_row<N, UNIT>(other[k - 1], rows, scales, entry[k]);
+            for (int i = 0; i < N; ++i) part[k][i] = all(0.0f);
     }
-    for (; entry < last; ++entry) add_row<N, UNIT>(acc, rows, scales, *entry);
-    for (int k = 0; k < CHAINS - 1; ++k)
-        for (int i = 0; i < N; ++i) acc[i] = add(acc[i], other[k][i]);
-}
+
+    template <bool UNIT>
+    void gather(const char* rows, const float* scales, const uint32_t* entry, const uint32_t* last) {
+        for (; entry + CHAINS <= last; entry += CHAINS)
+            for (int k = 0; k < CHAINS; ++k) add_row<N, UNIT>(part[k], rows, scales, entry[k]);
+        add_rest<UNIT>(rows, scales, *entry, entry < last);
+    }
+
+    // The odd row, if there is one: no branch, because half of the time it would be foreseen wrongly.
+    template <bool UNIT>
+    void add_rest(const char* rows, const float* scales, uint32_t entry, bool there) {
+        entry &= -(uint32_t)there;
+        const float* row = (const float*)(rows + (UNIT ? entry : entry & ~63u));
+        const F scale = all(UNIT ? 1.0f : scales[entry & 63u]);
+        const M mask = (M)-there;
+        for (int i = 0; i < N; ++i) {
+            F weight = load(row + 16 * i);
+            part[0][i] = UNIT ? add_where(mask, part[0][i], weight)
+                              : add_scaled_where(mask, part[0][i], weight, scale);
+        }
+    }
+
+    void finish() {
+        for (int k = 1; k < CHAINS; ++k)
+            for (int i = 0; i < N; ++i) part[0][i] = add(part[0][i], part[k][i]);
+    }
+};
+static_assert(CHAINS == 2, "add_rest adds one row at most");
 
 // 64 bits from bit `first` on; bits past the last word are 0.
 static inline uint64_t window(const uint64_t* words, int n_words, int first) {
@@ -185,11 +207,11 @@ struct Site {
     }
 };
 
-// A gathered term as one block sees it: its weights, and the first of its slots.
+// A gathered term as one block sees it: its weights, and the first of its lists.
 typedef struct {
     const char* rows;
     const float* scales;
-    int slot, slots;
+    int slot;
     bool unit;
 } Gathered;
 
@@ -198,20 +220,9 @@ static inline Gathered gathered_term(const sp_layer* L, const sp_term* term, sp_
     const int group = block.first / (L->channels / term->groups);
     const size_t taps = term->shared ? 1 : (size_t)term->kernel_y * term->kernel_x;
     const size_t rows = taps * (term->source.channels / term->groups);
-    const int slots = slots_per_group(L, term);
     return {(const char*)term->weights + ((rows * block.index) << L->row_shift),
-            scales_of(&term->source), first_slot + group * slots, slots,
+            scales_of(&term->source), first_slot + group,
             term->source.magnitudes == 1 && !term->source.has_sign};
-}
-
-template <int N>
-static inline void gather_slot(F* acc, const Gathered* term, const Lists* lists, size_t at) {
-    const uint32_t *from = lists->entries + lists->starts[at],
-                   *last = lists->entries + lists->ends[at];
-    if (term->unit)
-        gather<N, true>(acc, term->rows, term->scales, from, last);
-    else
-        gather<N, false>(acc, term->rows, term->scales, from, last);
 }
 
 // Few spikes: sums stay in the registers from the first row to the neuron.
@@ -225,19 +236,67 @@ static void run_fused(const sp_layer* L, const Lists* lists, const Firing* f, sp
         site.find_base();
         site.find_masked_taps(lists);
         for (int t = 0; t < steps; ++t) {
-            F acc[N];
-            site.start_sum(t, lists->taps, acc);
+            Sums<N> sums;
+            sums.start();
+            site.start_sum(t, lists->taps, sums.part[0]);
             for (int i = 0, slot = 0; i < L->n_terms; ++i) {
                 if (L->terms[i].masked) continue;
                 const Gathered term = gathered_term(L, L->terms + i, block, slot);
-                size_t at = ((size_t)term.slot * L->tile + (position - from)) * steps + t;
-                gather_slot<N>(acc, &term, lists, at);
-                slot += term.slots * L->terms[i].groups;
+                const size_t at = ((size_t)term.slot * L->tile + (position - from)) * steps + t;
+                const uint32_t *first = lists->entries + lists->starts[at],
+                               *last = lists->entries + lists->ends[at];
+                if (term.unit)
+                    sums.template gather<true>(term.rows, term.scales, first, last);
+                else
+                    sums.template gather<false>(term.rows, term.scales, first, last);
+                slot += L->terms[i].groups;
             }
-            site.fire_all(f, t, acc);
+            sums.finish();
+            site.fire_all(f, t, sums.part[0]);
         }
         site.store_state();
     }
+}
+
+// Adds the rows of one or two kernel positions to the waiting sums of one output position.
+template <int N, bool UNIT, int TAPS>
+static void add_rows(const Lists* lists, const Rows* rows, const float* scales, int steps,
+                     float* home) {
+    const uint32_t *const entries = lists->entries, *starts[TAPS], *ends[TAPS];
+    const char* weights[TAPS];
+    for (int j = 0; j < TAPS; ++j) {
+        starts[j] = lists->starts + rows->lists[j];
+        ends[j] = lists->ends + rows->lists[j];
+        weights[j] = rows->weights[j];
+    }
+    for (int t = 0; t < steps; ++t, home += 16 * N) {
+        Sums<N> sums;
+        sums.start();
+        for (int i = 0; i < N; ++i) sums.part[0][i] = load(home + 16 * i);
+        for (int j = 0; j < TAPS; ++j)
+            sums.template gather<UNIT>(weights[j], scales, entries + starts[j][t],
+                                       entries + ends[j][t]);
+        sums.finish();
+        for (int i = 0; i < N; ++i) store(home + 16 * i, sums.part[0][i]);
+    }
+}
+
+// Adds a term to the waiting sums of the tile, portion by portion of its weights.
+template <int N, bool UNIT>
+static void add_term(const sp_layer* L, const Lists* lists, const Pixels* pixels,
+                     const Gathered* gathered, int group, int64_t positions) {
+    const int steps = L->end - L->begin;
+    for (int tap = 0; tap < pixels->taps; tap += pixels->together)
+        for (int portion = 0; portion < pixels->portions; ++portion)
+            for (int64_t place = 0; place < positions; ++place) {
+                const Rows rows =
+                    rows_of(L, pixels, gathered->rows, group, tap, portion, (int)place);
+                float* home = lists->sums + place * steps * 16 * N;
+                if (rows.count == 2)
+                    add_rows<N, UNIT, 2>(lists, &rows, gathered->scales, steps, home);
+                else if (rows.count)
+                    add_rows<N, UNIT, 1>(lists, &rows, gathered->scales, steps, home);
+            }
 }
 
 // Many spikes: the weights are taken in portions that fit the L1 cache, each for all positions and
@@ -258,20 +317,13 @@ static void run_split(const sp_layer* L, const Lists* lists, const Firing* f, sp
             for (int i = 0; i < N; ++i) store(home + 16 * i, acc[i]);
         }
     }
-    for (int k = 0, slot = 0; k < L->n_terms; ++k) {
-        if (L->terms[k].masked) continue;
-        const Gathered term = gathered_term(L, L->terms + k, block, slot);
-        for (int portion = 0; portion < term.slots; ++portion) {
-            const size_t at = (size_t)(term.slot + portion) * L->tile * steps;
-            for (int64_t n = 0; n < (to - from) * steps; ++n) {
-                F acc[N];
-                if (lists->starts[at + n] == lists->ends[at + n]) continue;
-                for (int i = 0; i < N; ++i) acc[i] = load(sums + n * 16 * N + 16 * i);
-                gather_slot<N>(acc, &term, lists, at + n);
-                for (int i = 0; i < N; ++i) store(sums + n * 16 * N + 16 * i, acc[i]);
-            }
-        }
-        slot += term.slots * L->terms[k].groups;
+    for (Pixels pixels(L, lists); pixels.term; pixels.next()) {
+        const int group = block.first / (L->channels / pixels.term->groups);
+        const Gathered term = gathered_term(L, pixels.term, block, 0);
+        if (term.unit)
+            add_term<N, true>(L, lists, &pixels, &term, group, to - from);
+        else
+            add_term<N, false>(L, lists, &pixels, &term, group, to - from);
     }
     for (int64_t position = from; position < to; ++position) {
         Site<N> site(L, block, position);
@@ -314,13 +366,15 @@ void run_tile(const sp_layer* L, const Lists* lists, int64_t from, int64_t to, i
     while (from < to) {
         uint32_t* end = lists->entries;
         int64_t next = from;
+        if (L->split) start_pixels(L, lists);
         for (; next < to; ++next) {
             const int64_t row = next / L->width;
             const int b = (int)(row / L->height), y = (int)(row % L->height);
-            const int x = (int)(next % L->width);
+            const int x = (int)(next % L->width), place = (int)(next - from);
             const size_t room = lists->capacity - (size_t)(end - lists->entries);
             if (room < reserve && room < entries_at(L, b, y, x, lists)) break;
-            end = list_position(L, b, y, x, (int)(next - from), lists, end);
+            end = L->split ? list_pixels(L, b, y, x, place, lists, end)
+                           : list_position(L, b, y, x, place, lists, end);
         }
         for (int k = first_block; k < last_block; ++k) run_block(L, lists, L->blocks[k], from, next);
         from = next;

@@ -39,13 +39,6 @@ static inline size_t most_entries(const sp_layer* L) {
     return most;
 }
 
-// Lists per group: one, or one for each kernel position and L->split channels.
-static inline int slots_per_group(const sp_layer* L, const sp_term* term) {
-    if (!L->split) return 1;
-    const int group_size = term->source.channels / term->groups;
-    return term->kernel_y * term->kernel_x * ((group_size + L->split - 1) / L->split);
-}
-
 // Finds the source words of the kernel positions; null outside the image.
 static inline int find_taps(const sp_layer* L, const sp_term* term, int b, int y, int x,
                             const uint64_t** taps) {
@@ -107,63 +100,46 @@ static inline uint32_t* append_tap(uint32_t* end, const sp_stream* s, const uint
     return end;
 }
 
-// The spikes of channels [low, high) of a group at kernel positions [first, last), by timestep.
-static inline uint32_t* list_slot(const sp_layer* L, const sp_term* term, int first, int last,
-                                  int low, int high, const Lists* lists, size_t at, uint32_t* end) {
-    const sp_stream* source = &term->source;
-    const int group_size = source->channels / term->groups, group = low / group_size;
-    const uint32_t shift = (uint32_t)L->row_shift;
-    const size_t step_words = (size_t)planes_of(source) * source->words;
-    // then no masks are needed, because bits past the last channel are 0
-    const bool whole = source->magnitudes == 1 && !source->has_sign && low % 64 == 0 &&
-                       (high % 64 == 0 || high == source->channels);
-    for (int t = 0; t < L->end - L->begin; ++t) {
-        lists->starts[at + t] = (uint32_t)(end - lists->entries);
-        for (int tap = first; tap < last; ++tap) {
-            if (!lists->taps[tap]) continue;
-            const uint64_t* words = lists->taps[tap] + t * step_words;
-            const int row = (term->shared ? 0 : tap * group_size) + low - group * group_size;
-            const uint32_t base = (uint32_t)row << shift;
-            end = whole ? append_words(end, words + low / 64, (high + 63) / 64 - low / 64, base, shift)
-                        : append_tap(end, source, words, low, high, base, shift);
-        }
-        lists->ends[at + t] = (uint32_t)(end - lists->entries);
-    }
-    return end;
+// Whether no masks are needed to list channels [low, high), because bits past the last channel are 0.
+static inline bool whole_words(const sp_stream* s, int low, int high) {
+    return s->magnitudes == 1 && !s->has_sign && low % 64 == 0 &&
+           (high % 64 == 0 || high == s->channels);
 }
 
-// Lists of one output position for all gathered terms; slots: [term, group, portion][tile][step].
+// Appends the spikes of channels [low, high) at one kernel position and timestep.
+static inline uint32_t* append_channels(uint32_t* end, const sp_stream* s, const uint64_t* words,
+                                        int low, int high, uint32_t base, uint32_t shift) {
+    return whole_words(s, low, high)
+               ? append_words(end, words + low / 64, (high + 63) / 64 - low / 64, base, shift)
+               : append_tap(end, s, words, low, high, base, shift);
+}
+
+// Lists of one output position for all gathered terms; slots: [term, group][tile][step].
 static inline uint32_t* list_position(const sp_layer* L, int b, int y, int x, int place,
                                       const Lists* lists, uint32_t* end) {
     const int steps = L->end - L->begin;
+    const uint32_t shift = (uint32_t)L->row_shift;
     size_t slot = 0;
     for (int i = 0; i < L->n_terms; ++i) {
         const sp_term* term = L->terms + i;
+        const sp_stream* s = &term->source;
         if (term->masked) continue;
-        const int group_size = term->source.channels / term->groups;
+        const int group_size = s->channels / term->groups;
+        const size_t step_words = (size_t)planes_of(s) * s->words;
         const int taps = find_taps(L, term, b, y, x, lists->taps);
-        const int channels = L->split ? L->split : group_size, kernel = L->split ? 1 : taps;
-        for (int low = 0; low < term->source.channels; low += group_size)
-            for (int tap = 0; tap < taps; tap += kernel)
-                for (int from = low; from < low + group_size; from += channels) {
-                    const int rest = low + group_size - from;
-                    const int to = from + (rest < channels ? rest : channels);
-                    size_t at = (slot++ * L->tile + place) * steps;
-                    end = list_slot(L, term, tap, tap + kernel, from, to, lists, at, end);
-                }
+        for (int low = 0; low < s->channels; low += group_size) {
+            const size_t at = (slot++ * L->tile + place) * steps;
+            for (int t = 0; t < steps; ++t) {
+                lists->starts[at + t] = (uint32_t)(end - lists->entries);
+                for (int tap = 0; tap < taps; ++tap)
+                    if (lists->taps[tap])
+                        end = append_channels(end, s, lists->taps[tap] + t * step_words, low,
+                                              low + group_size,
+                                              (uint32_t)(term->shared ? 0 : tap * group_size) << shift,
+                                              shift);
+                lists->ends[at + t] = (uint32_t)(end - lists->entries);
+            }
+        }
     }
     return end;
-}
-
-static ScratchSizes scratch_sizes(const sp_layer* L) {
-    size_t slots = 1, taps = 1;
-    for (int i = 0; i < L->n_terms; ++i) {
-        const sp_term* term = L->terms + i;
-        taps += (size_t)term->kernel_y * term->kernel_x;
-        if (term->masked) continue;
-        slots += (size_t)slots_per_group(L, term) * term->groups * L->tile * (L->end - L->begin);
-    }
-    const size_t usual = 1u << 18, most = most_entries(L);  // 1 MiB
-    const size_t sums = L->split ? (size_t)64 * L->tile * (L->end - L->begin) : 1;
-    return {most > usual ? most : usual, slots, taps, sums};
 }
