@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.emitted import Emitted, Watcher
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.native_buffers import Buffers
 from spikeport.convert.native_density import dense_above
 from spikeport.convert.native_layers import NativeLayer, layers_of
 from spikeport.convert.native_plan import (
@@ -46,6 +47,7 @@ class NativeRun(_Run):
         self.plan = self.layers.plan
         self.streams: dict[fx.Node, Stream] = {}
         self.dense: dict[fx.Node, set[fx.Node]] = {}  # neuron: its weighted inputs left to torch
+        self.buffers = Buffers(reuse=watch is None)
         self.built: dict[fx.Node, NativeLayer] = {}
         self.split: dict[fx.Node, int] = {}
         self.fixed: dict[fx.Node, Tensor] = {}  # static currents, channels last
@@ -95,9 +97,10 @@ class NativeRun(_Run):
         return outputs
 
     def _forget(self, place: int, values: dict[fx.Node, Any]) -> None:
-        for kept in (values, self.streams):
-            for node in [node for node in kept if self.plan.last_use[node] <= place]:
-                del kept[node]
+        for node in [node for node in values if self.plan.last_use[node] <= place]:
+            del values[node]
+        for node in [node for node in self.streams if self.plan.last_use[node] <= place]:
+            self.buffers.give_back(self.streams.pop(node))
 
     def _fire(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
         """Run a neuron layer over the chunk."""
@@ -121,7 +124,10 @@ class NativeRun(_Run):
             step = max(1, min(steps, SLICE_BYTES // per_step))
         if node not in self.split:
             self.split[node] = built.layer.split_for(streams)
-        state, out = self.state.get(node), None
+        levels = built.layer.levels
+        out = self.buffers.take((batch, height, width), steps, built.layer.channels, levels)
+        state = self.state.get(node)
+        keep = not (self.time == 0 and step == steps == self.wanted)
         for begin in range(0, steps, step):
             span = (begin, min(begin + step, steps))
             currents = [*fixed, *(current[slice(*span)] for current in loose)]
@@ -134,9 +140,9 @@ class NativeRun(_Run):
                 (steps, batch, height, width),
                 part=span,
                 out=out,
+                keep=keep,
                 split=self.split[node],
             )
-        assert out is not None
         self.streams[node], self.state[node] = out, state
         self._show_packed(node)
 

@@ -53,6 +53,7 @@ def simulate(
         structure. Their mean over all timesteps is the decoded output.
     """
     run = _start(network, x, None if observe is None else values_to(observe))
+    run.wanted = timesteps
     chunk = chunk or run.default_chunk()
     while run.time < timesteps:
         yield run.advance(min(chunk, timesteps - run.time))
@@ -81,7 +82,7 @@ def decode(
         (T, the mean of the output over timesteps 1..T).
     """
     run = _start(network, x, watch)
-    run.readout = Readout(network.graph)
+    run.readout, run.wanted = Readout(network.graph), wanted[-1]
     chunk = chunk or run.default_chunk()
     while run.time < wanted[-1]:
         steps = min(chunk, wanted[-1] - run.time)
@@ -111,6 +112,7 @@ class _Run:
     """One presentation of one batch."""
 
     readout: Readout | None = None  # given if the output is wanted decoded
+    wanted = 0  # timesteps in all
 
     def __init__(self, network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> None:
         self.network, self.watch = network, watch

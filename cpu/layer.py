@@ -60,12 +60,12 @@ class LayerState:
     """What a layer carries from chunk to chunk.
 
     Attributes:
-        v: potentials, float32 [B, H, W, padded channels].
+        v: potentials, float32 [B, H, W, padded channels]; None if they were not wanted.
         total: spikes so far, likewise; None where no bound needs it.
         past: timesteps so far.
     """
 
-    v: Tensor
+    v: Tensor | None
     total: Tensor | None
     past: int = 0
 
@@ -113,6 +113,7 @@ class Layer:
         *,
         part: tuple[int, int] | None = None,
         out: Stream | None = None,
+        keep: bool = True,
         threads: int | None = None,
         path: str = "",
         tile: int = TILE,
@@ -128,7 +129,8 @@ class Layer:
             shape: (T, B, H, W) of the output, needed if there are no streams.
             part: simulate timesteps [begin, end) of the chunk only; the currents are those of
                 the part. By default all.
-            out: where the spikes go, from the call for the part before.
+            out: where the spikes go, such as the stream from the call for the part before.
+            keep: without it, the potentials after the last timestep are not written down.
             threads: by default as many as torch uses; the result does not depend on it.
             path: instruction set, by default the best that runs here.
             tile: output positions that a thread takes at once.
@@ -142,10 +144,13 @@ class Layer:
         timesteps, batch, height, width = self._shape(streams, shape)
         fresh = state is None
         if state is None:
-            v = torch.empty(batch, height, width, self.blocks.padded)
-            state = LayerState(v, torch.empty_like(v) if self.bounded else None)
-        elif tuple(state.v.shape) != (batch, height, width, self.blocks.padded):
-            raise EngineError(f"the state is of another shape, {list(state.v.shape)}")
+            shape = (batch, height, width, self.blocks.padded)
+            state = LayerState(
+                torch.empty(shape) if keep else None, torch.empty(shape) if self.bounded else None
+            )
+        elif state.v is None or tuple(state.v.shape) != (batch, height, width, self.blocks.padded):
+            found = "none" if state.v is None else f"of another shape, {list(state.v.shape)}"
+            raise EngineError(f"the state is {found}")
         begin, end = part or (0, timesteps)
         if out is None:
             out = Stream.empty(batch, height, width, timesteps, self.channels, self.levels)
@@ -162,7 +167,7 @@ class Layer:
             *(int(fresh), tile, int(log2(4 * self.blocks.row)), split, 0),
             *(ctypes.addressof(blocks), ctypes.addressof(terms), ctypes.addressof(extra)),
             self._neuron(),
-            *(state.v.data_ptr(), _pointer(state.total), out.bits.data_ptr()),
+            *(_pointer(state.v), _pointer(state.total), out.bits.data_ptr()),
             *(self.levels.magnitudes, int(self.levels.has_sign)),
         )
         check(library().sp_run_layer(struct, path.encode(), threads_or_all(threads)))

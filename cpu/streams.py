@@ -66,12 +66,32 @@ class Stream:
 
     @classmethod
     def empty(
-        cls, batch: int, height: int, width: int, timesteps: int, channels: int, levels: Levels
+        cls,
+        batch: int,
+        height: int,
+        width: int,
+        timesteps: int,
+        channels: int,
+        levels: Levels,
+        memory: Tensor | None = None,
     ) -> "Stream":
-        """Uninitialised."""
-        words = (channels + 63) // 64
-        shape = (batch, height, width, timesteps, levels.planes, words)
-        return cls(torch.empty(shape, dtype=torch.int64), channels, levels)
+        """Uninitialised.
+
+        Args:
+            memory: where it lies, int64 [at least ``words(…)``]; by default fresh.
+        """
+        count = cls.words(batch, height, width, timesteps, channels, levels)
+        if memory is None:
+            memory = torch.empty(count, dtype=torch.int64)
+        shape = (batch, height, width, timesteps, levels.planes, (channels + 63) // 64)
+        return cls(memory[:count].view(shape), channels, levels)
+
+    @staticmethod
+    def words(
+        batch: int, height: int, width: int, timesteps: int, channels: int, levels: Levels
+    ) -> int:
+        """Words of 64 bits that a stream takes."""
+        return batch * height * width * timesteps * levels.planes * ((channels + 63) // 64)
 
     @property
     def batch(self) -> int:

@@ -59,7 +59,9 @@ typedef struct {
     const sp_term* terms;
     const sp_current* currents;
     sp_neuron neuron;
-    float *v, *total;  // [batch][height][width][padded]; total may be null; fresh: not yet written
+    // [batch][height][width][padded]; total may be null; fresh: not yet written, and then v may be
+    // null, if it is not wanted afterwards
+    float *v, *total;
     uint64_t* out;     // [batch][height][width][timesteps][magnitudes + has_sign][words]
     int32_t out_magnitudes, out_has_sign;
 } sp_layer;

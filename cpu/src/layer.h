@@ -113,8 +113,12 @@ static inline void add_current(F* acc, const float* from, sp_block block) {
 }
 
 static inline void put_bits(uint64_t* words, int first, int count, uint64_t bits) {
-    if (count < 64) bits &= (1ull << count) - 1;
     int at = first / 64, by = first % 64;
+    if (count == 64 && !by) {
+        words[at] = bits;
+        return;
+    }
+    if (count < 64) bits &= (1ull << count) - 1;
     words[at] |= bits << by;
     if (by && by + count > 64) words[at + 1] |= bits >> (64 - by);
 }
@@ -135,7 +139,7 @@ struct Site {
         b = (int)(position / L->width / L->height);
         words = (L->channels + 63) / 64;
         planes = L->out_magnitudes + (L->out_has_sign != 0);
-        v_home = L->v + position * L->padded + block.offset;
+        v_home = L->v ? L->v + position * L->padded + block.offset : nullptr;
         total = L->total ? L->total + position * L->padded + block.offset : nullptr;
         out = L->out + (position * L->timesteps + L->begin) * planes * words;
     }
@@ -148,7 +152,7 @@ struct Site {
     }
 
     void store_state() const {
-        for (int i = 0; i < N; ++i) store(v_home + 16 * i, v[i]);
+        for (int i = 0; v_home && i < N; ++i) store(v_home + 16 * i, v[i]);
     }
 
     // The part of the current that is the same at every timestep.
@@ -185,7 +189,7 @@ struct Site {
         if (f->plain) {
             uint64_t bits = 0;
             for (int i = 0; i < N; ++i)
-                bits |= (uint64_t)fire_plain(f, 16 * i, acc[i], v + i) << 16 * i;
+                bits |= (uint64_t)fire_plain(load(f->threshold + 16 * i), acc[i], v + i) << 16 * i;
             put_bits(to, block.first, block.count, bits);
             return;
         }
@@ -223,6 +227,27 @@ static inline Gathered gathered_term(const sp_layer* L, const sp_term* term, sp_
     return {(const char*)term->weights + ((rows * block.index) << L->row_shift),
             scales_of(&term->source), first_slot + group,
             term->source.magnitudes == 1 && !term->source.has_sign};
+}
+
+// Nothing but a current that is the same at every timestep, into plain neurons: the first layer.
+template <int N>
+static void run_constant(const sp_layer* L, const Firing* f, sp_block block, int64_t from,
+                         int64_t to) {
+    F threshold[N];
+    for (int i = 0; i < N; ++i) threshold[i] = load(f->threshold + 16 * i);
+    for (int64_t position = from; position < to; ++position) {
+        Site<N> site(L, block, position);
+        site.load_state();
+        site.find_base();
+        uint64_t* words = site.out;
+        for (int t = L->begin; t < L->end; ++t, words += site.words) {
+            uint64_t bits = 0;
+            for (int i = 0; i < N; ++i)
+                bits |= (uint64_t)fire_plain(threshold[i], site.base[i], site.v + i) << 16 * i;
+            put_bits(words, block.first, block.count, bits);
+        }
+        site.store_state();
+    }
 }
 
 // Few spikes: sums stay in the registers from the first row to the neuron.
@@ -338,10 +363,18 @@ static void run_split(const sp_layer* L, const Lists* lists, const Firing* f, sp
     }
 }
 
+static inline bool is_constant(const sp_layer* L) {
+    bool changes = L->n_terms > 0;
+    for (int c = 0; c < L->n_currents; ++c) changes = changes || L->currents[c].stride_t;
+    return !changes;
+}
+
 template <int N>
 static void run_positions(const sp_layer* L, const Lists* lists, const Firing* f, sp_block block,
                           int64_t from, int64_t to) {
-    if (L->split)
+    if (f->plain && is_constant(L))
+        run_constant<N>(L, f, block, from, to);
+    else if (L->split)
         run_split<N>(L, lists, f, block, from, to);
     else
         run_fused<N>(L, lists, f, block, from, to);

@@ -56,8 +56,7 @@ static inline F fire(const Firing* f, int lane, F current, F* v, float* total, f
 
 // The same for a plain neuron: floor(v / θ) >= 1 exactly where v >= θ, because the float below θ
 // divided by θ never rounds up to 1.
-static inline M fire_plain(const Firing* f, int lane, F current, F* v) {
-    F threshold = load(f->threshold + lane);
+static inline M fire_plain(F threshold, F current, F* v) {
     F now = add(*v, current);
     M fired = at_least(now, threshold);
     *v = sub_where(fired, now, threshold);

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from spikeport.convert import KINDS, ConversionError, build
+from spikeport.convert.native_buffers import Buffers
 from spikeport.convert.native_plan import Current, Plan
 from spikeport.cpu.loader import why_unavailable
+from spikeport.cpu.streams import Levels
 
 pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
 GRID = 1 / 32
@@ -209,3 +211,16 @@ def test_calls_that_the_engine_cannot_run(written, images, converted):
         snn(images, 2)
     handle.remove()
     assert snn(images, 2).isfinite().all()
+
+
+def test_memory_of_forgotten_streams_is_used_again():
+    levels, buffers = Levels.of(1, 0), Buffers(reuse=True)
+    large, small = (buffers.take((1, size, size), 8, 64, levels) for size in (6, 4))
+    for stream in (large, small):
+        buffers.give_back(stream)
+    again = buffers.take((1, 4, 4), 4, 64, levels)
+    assert again.bits.data_ptr() == small.bits.data_ptr()
+    assert again.bits.shape == (1, 4, 4, 4, 1, 1)
+    other = Buffers(reuse=False)
+    other.give_back(large)
+    assert other.take((1, 6, 6), 8, 64, levels).bits.data_ptr() != large.bits.data_ptr()

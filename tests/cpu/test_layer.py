@@ -37,6 +37,23 @@ def test_update_is_exact_for_any_floats(kind, path, low, high):
     assert (after.total is None) == (state.total is None)
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("channels", [64, 70])
+def test_a_constant_current_without_the_potentials_kept(path, channels):
+    generator = torch.Generator().manual_seed(4)
+    neuron = SpikingNeuron(Neuron(1, 0), channels)
+    neuron.threshold.copy_(torch.rand(channels, generator=generator) + 0.5)
+    neuron.v0.fill_(0.5)
+    current = torch.randn(1, 2, channels, 3, 5, generator=generator)
+    expected, _ = neuron(current.expand(20, -1, -1, -1, -1))
+    layer = Layer(channels, Firing(neuron.threshold, neuron.v0))
+    layout = current[0].contiguous(memory_format=torch.channels_last)[None]
+    out, state = layer.run([], [layout], shape=(20, 2, 3, 5), path=path, keep=False)
+    assert torch.equal(out.unpack(neuron.threshold), expected)
+    with pytest.raises(EngineError, match="the state is none"):
+        layer.run([], [layout], state, shape=(20, 2, 3, 5), path=path)
+
+
 def test_pack_is_the_inverse_of_unpack():
     n = torch.randint(-5, 6, (7, 2, 70, 3, 4)).float()
     value = torch.rand(70) + 0.5
