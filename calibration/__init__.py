@@ -17,6 +17,7 @@ from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.potential_correction import PotentialCorrection
 from spikeport.calibration.recipes import RECIPES, Recipe, calibrate, check_recipe
 from spikeport.calibration.spike_norm import SpikeNorm
+from spikeport.calibration.threshold_tuning import ThresholdTuning
 from spikeport.calibration.weight_calibration import WeightCalibration
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "PotentialCorrection",
     "Recipe",
     "SpikeNorm",
+    "ThresholdTuning",
     "WeightCalibration",
     "WeightedView",
     "calibrate",

@@ -77,8 +77,7 @@ class BestOf:
                 total = until[self.timesteps] * self.timesteps
                 if first:
                     total = total - until[first] * first
-                distance = 1 - torch.cosine_similarity(total, expected, 1)
-                sums[share] += float(distance.sum())
+                sums[share] += float(_angle(total, expected).sum())
         if not images:
             raise ConversionError(
                 f"BestOf holds out every {HELD_OUT}th image and got fewer; pass more images"
@@ -101,6 +100,15 @@ class _Part:
             first += len(images)
             if bool(chosen.any()):
                 yield images[chosen.to(images.device)]
+
+
+def distances(output: Any, expected: Any) -> Tensor:
+    """1 − cos of two answers, tensors [B, ...] or structures of them, for each image, [B]."""
+    return _angle(_flat(output), _flat(expected))
+
+
+def _angle(output: Tensor, expected: Tensor) -> Tensor:
+    return 1 - torch.cosine_similarity(output, expected, 1)
 
 
 def _flat(output: Any) -> Tensor:

@@ -10,6 +10,7 @@ from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
 from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.recipe import Pass, Recipe
+from spikeport.calibration.threshold_tuning import ThresholdTuning
 from spikeport.convert import SpikingNetwork
 
 # bottlenecks by percentile: nearer logits on 100 images of EfficientNet-Lite0, while its accuracy
@@ -18,6 +19,10 @@ FAST: list[Pass] = [
     PercentileThreshold(headroom=1.0, linear_percentile=99.9),
     InitialPotential(),
 ]
+
+
+# share of a window in which spikes come through a deep network, for which thresholds are tuned
+USEFUL = 0.8
 
 
 def _default(network: SpikingNetwork, T: int) -> list[Pass]:
@@ -40,8 +45,10 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
     return corrected if takes_back else [*corrected, DelayedReadout(0.25)]
 
 
-def _candidates(T: int) -> BestOf:
+def _candidates(network: SpikingNetwork, T: int) -> BestOf:
     squared: list[Pass] = [MeanSquaredErrorThreshold(timesteps=T), InitialPotential()]
+    capacity = T * max(neuron.max_up for neuron in network.neurons.values())
+    tuned: list[Pass] = [*FAST, ThresholdTuning(levels=max(2, round(USEFUL * capacity)))]
     return BestOf(
         T,
         (
@@ -49,6 +56,8 @@ def _candidates(T: int) -> BestOf:
             (*FAST, BiasOnset(timesteps=T)),
             (*FAST, BiasOverTime(timesteps=T)),
             (*squared, BiasOverTime(timesteps=T)),
+            tuple(tuned),
+            (*tuned, BiasOnset(timesteps=T)),
         ),
     )
 
@@ -68,7 +77,7 @@ OURS = {
     ),
     "best": Recipe(
         "several lists of passes tried on a quarter of the images that they have not seen",
-        lambda network, T: [_candidates(T)],
+        lambda network, T: [_candidates(network, T)],
         for_one_T=True,
     ),
 }

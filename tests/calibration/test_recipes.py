@@ -97,7 +97,8 @@ def test_says_what_it_follows_and_its_latency(name):
         check_recipe(name)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# "best" tries a narrower range, too, and takes it if images that it was not fitted to agree
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"best"}))
 def test_a_known_range_is_kept(everything, data, name):
     snn = converted(everything, data, name)
     calibrate(snn, data, name, timesteps=4, progress=False)
