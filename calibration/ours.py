@@ -47,8 +47,10 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
 
 def _candidates(network: SpikingNetwork, T: int) -> BestOf:
     squared: list[Pass] = [MeanSquaredErrorThreshold(timesteps=T), InitialPotential()]
-    capacity = T * max(neuron.max_up for neuron in network.neurons.values())
-    tuned: list[Pass] = [*FAST, ThresholdTuning(levels=max(2, round(USEFUL * capacity)))]
+    most = max(neuron.max_up for neuron in network.neurons.values())
+    tuned: list[Pass] = [*FAST, ThresholdTuning(levels=max(2, round(USEFUL * T * most)))]
+    if most == 1:
+        tuned.append(BiasOnset(timesteps=T))
     return BestOf(
         T,
         (
@@ -57,7 +59,6 @@ def _candidates(network: SpikingNetwork, T: int) -> BestOf:
             (*FAST, BiasOverTime(timesteps=T)),
             (*squared, BiasOverTime(timesteps=T)),
             tuple(tuned),
-            (*tuned, BiasOnset(timesteps=T)),
         ),
     )
 
