@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
     from spikeport.convert.errors import ConversionError
+    from spikeport.convert.extension import register_op
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
     from spikeport.report.curve import Curve
     from spikeport.report.sweeping import sweep
-    from spikeport.zoo.pipeline import to_snn
+    from spikeport.zoo.pipeline import load_source, to_snn
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,8 @@ __all__ = [
     "SpikingNetwork",
     "__version__",
     "load",
+    "load_source",
+    "register_op",
     "save",
     "sweep",
     "to_snn",
@@ -41,6 +44,8 @@ _HOMES = {
     "Neuron": "spikeport.convert.neurons",
     "SpikingNetwork": "spikeport.convert.network",
     "load": "spikeport.convert.saving",
+    "load_source": "spikeport.zoo.pipeline",
+    "register_op": "spikeport.convert.extension",
     "save": "spikeport.convert.saving",
     "sweep": "spikeport.report.sweeping",
     "to_snn": "spikeport.zoo.pipeline",

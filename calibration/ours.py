@@ -28,15 +28,12 @@ USEFUL = 0.8
 def _default(network: SpikingNetwork, T: int) -> list[Pass]:
     """By what the network is made of and by the T asked for (0: none)."""
     neurons = list(network.neurons.values())
-    one_spike = all(max(neuron.max_up, neuron.max_down) == 1 for neuron in neurons)
     takes_back = any(neuron.max_down and neuron.low == 0 for neuron in neurons)
-    known = any(neuron.low == 0 and math.isfinite(neuron.high) for neuron in neurons)
-    linear = any(neuron.low < 0 for neuron in neurons)
     if not T:
         return FAST
-    if known or linear:  # coarse thresholds in a deep network: spikes are late rather than biased
+    if _is_coarse(network):  # spikes are late rather than biased
         late: list[Pass] = [BiasOnset(timesteps=T), DelayedReadout(0.375)]
-        return [*FAST, *late] if one_spike else FAST
+        return [*FAST, *late] if _most(network) == 1 else FAST
     corrected: list[Pass] = [
         MeanSquaredErrorThreshold(timesteps=T),
         InitialPotential(),
@@ -45,12 +42,25 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
     return corrected if takes_back else [*corrected, DelayedReadout(0.25)]
 
 
+def _is_coarse(network: SpikingNetwork) -> bool:
+    """Whether thresholds are coarse in a deep network: known ranges (ReLU6), linear bottlenecks."""
+    return any(
+        neuron.low < 0 or (neuron.low == 0 and math.isfinite(neuron.high))
+        for neuron in network.neurons.values()
+    )
+
+
+def _most(network: SpikingNetwork) -> int:
+    """Most spikes of any neuron in a timestep, either way."""
+    return max(max(neuron.max_up, neuron.max_down) for neuron in network.neurons.values())
+
+
 def _candidates(network: SpikingNetwork, T: int) -> BestOf:
+    if _is_coarse(network):
+        levels = max(2, round(USEFUL * T * _most(network)))
+        late: list[Pass] = [BiasOnset(timesteps=T)] if _most(network) == 1 else []
+        return BestOf(T, ((*FAST, *late), (*FAST, ThresholdTuning(levels), *late)))
     squared: list[Pass] = [MeanSquaredErrorThreshold(timesteps=T), InitialPotential()]
-    most = max(neuron.max_up for neuron in network.neurons.values())
-    tuned: list[Pass] = [*FAST, ThresholdTuning(levels=max(2, round(USEFUL * T * most)))]
-    if most == 1:
-        tuned.append(BiasOnset(timesteps=T))
     return BestOf(
         T,
         (
@@ -58,7 +68,6 @@ def _candidates(network: SpikingNetwork, T: int) -> BestOf:
             (*FAST, BiasOnset(timesteps=T)),
             (*FAST, BiasOverTime(timesteps=T)),
             (*squared, BiasOverTime(timesteps=T)),
-            tuple(tuned),
         ),
     )
 

@@ -16,6 +16,7 @@ from spikeport.convert.ops import (
     DIFFERENCE,
     LINEAR,
     PRODUCT,
+    REGISTERED,
     WEIGHTED,
     function_name,
     function_named,
@@ -172,4 +173,5 @@ def decode_target(op: str, name: str, args: tuple[Any, ...]) -> Any:
 
 
 def _is_computation(name: str) -> bool:
-    return not name.startswith("_") and (name in COMPUTATIONS or name.rstrip("_") in COMPUTATIONS)
+    known = {name, name.rstrip("_")} & (COMPUTATIONS | REGISTERED)
+    return bool(known) and not name.startswith("_")

@@ -1,6 +1,7 @@
 """Small helpers on graphs and on the modules that they refer to by dotted path."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -25,6 +26,19 @@ def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
 def location(node: fx.Node) -> str:
     """Where a node stands in the source network, for messages."""
     return f"module '{node.meta.get('path') or 'top'}'"
+
+
+def returned(output: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+    """What a graph returns, in plain containers: fx's own can neither be changed nor compared."""
+    return _plain(fx.node.map_arg(output.args[0], value_of))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
 def eliminate_dead(graph: fx.Graph) -> None:

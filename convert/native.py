@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from spikeport.convert.emitted import Emitted, Watcher
 from spikeport.convert.errors import ConversionError
@@ -83,7 +84,7 @@ class NativeRun(_Run):
                 outputs = self._outputs(values, steps, marks)
             elif node.meta["role"] not in ("neuron", "difference"):  # a guard, on sizes
                 if self.time == 0:
-                    self._check_decision(node, steps)
+                    self._check_decision(node, values, steps)
             elif node in self.plan.parts:
                 self._fire(node, values, steps)
             elif node in self.plan.packed:
@@ -276,10 +277,16 @@ class NativeRun(_Run):
             self._compute(source, values, steps)
         values[node] = self._in_time(node, values, steps)
 
-    def _check_decision(self, node: fx.Node, steps: int) -> None:
+    def _check_decision(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
         """Evaluate a guard on silent stand-ins: only sizes matter, and two timesteps show them."""
         few = min(steps, 2)
-        silent: dict[fx.Node, Any] = {}
+        silent: dict[fx.Node, Any] = {
+            known: pytree.tree_map_only(
+                Tensor, lambda v: v.new_zeros(few * len(v) // steps, *v.shape[1:]), value
+            )
+            for known, value in values.items()
+            if known.meta["role"] in IN_TIME
+        }
         for source, stream in self.streams.items():
             maps = len(source.meta["shape"]) == 4
             shape = (stream.channels, *stream.size) if maps else (stream.channels,)

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.emitted import Observer, Watcher
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph import attribute, call_node, exists, place, place_tensor
+from spikeport.convert.graph import attribute, call_node, exists, place, place_tensor, returned
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.roles import in_time
 from spikeport.convert.simulate import decode, map_tensors, require_timesteps, simulate
@@ -104,10 +104,11 @@ class SpikingNetwork(nn.Module):
 
     @property
     def backend(self) -> str:
-        """``"torch"``, ``"cpu"`` or ``"auto"``: what simulates the timesteps.
+        """``"torch"``, ``"cpu"``, ``"cuda"`` or ``"auto"``: what simulates the timesteps.
 
-        ``"cpu"``, the native engine, is for inference in float32 without hooks; ``"auto"`` takes it
-        for every call that it suits, and torch for the others.
+        ``"cpu"``, the native engine, is for inference in float32 without hooks; ``"cuda"``, CuPy
+        kernels around torch's convolutions, is for networks on a GPU. ``"auto"`` takes them for
+        every inference that they suit, and torch for the other calls.
         """
         return self._backend
 
@@ -115,9 +116,9 @@ class SpikingNetwork(nn.Module):
     def backend(self, name: str) -> None:
         if name not in BACKENDS:
             raise ConversionError(f"unknown backend {name!r}; expected one of {BACKENDS}")
-        if name == "cuda":
-            reason = why_unavailable() or "this version has no CUDA kernels yet"
-            raise ConversionError(f"backend 'cuda': {reason}; use 'torch', which also runs on GPUs")
+        if name == "cuda" and why_unavailable():
+            reason = f"{why_unavailable()} Or use 'torch', which also runs on GPUs"
+            raise ConversionError(f"backend 'cuda': {reason}")
         if name == "cpu" and loader.why_unavailable():
             raise ConversionError(f"backend 'cpu': {loader.why_unavailable()}, or use 'torch'")
         self._backend = name
@@ -246,7 +247,7 @@ class SpikingNetwork(nn.Module):
         last_use = {source: node for node in nodes for source in node.all_input_nodes}
         for node in nodes:
             if node.op == "output":
-                return fx.node.map_arg(node.args[0], values.__getitem__)
+                return returned(node, values.__getitem__)
             if node.op == "placeholder":
                 values[node] = x
                 continue

@@ -52,6 +52,7 @@ def normalise(graph: fx.Graph, root: nn.Module) -> None:
     _route_in_place(graph, root)
     _drop_identities(graph, {"clone"})
     _drop_assertions(graph)
+    _drop_double_transposes(graph)
     _fold_constants(graph, root)
     _lift_functional_layers(graph, root)
     _fold_batch_norms(graph, root)
@@ -92,6 +93,20 @@ def _drop_assertions(graph: fx.Graph) -> None:
             condition = node.args[0]
             if isinstance(condition, fx.Node):
                 condition.meta["guard"] = True
+            graph.erase_node(node)
+
+
+def _drop_double_transposes(graph: fx.Graph) -> None:
+    """To sequence-first and back is what models do around a layer that is batch-first here."""
+    for node in list(graph.nodes):
+        source = node.args[0] if node.args else None
+        if (
+            isinstance(source, fx.Node)
+            and node.meta.get("op") == source.meta.get("op") == "transpose"
+            and len(node.args) == 3
+            and set(node.args[1:]) == set(source.args[1:])
+        ):
+            node.replace_all_uses_with(source.args[0])
             graph.erase_node(node)
 
 

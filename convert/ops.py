@@ -15,9 +15,17 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from spikeport.convert import functions
 from spikeport.convert.layer_table import MODULES
 
-NAMESPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "builtins": builtins}
+NAMESPACES = {
+    "torch": torch,
+    "F": F,
+    "operator": operator,
+    "math": math,
+    "builtins": builtins,
+    "spikeport": functions,
+}
 
 # carry the synapses: linear in their input, with weights
 WEIGHTED = {
@@ -104,7 +112,22 @@ LINEAR = IDENTITY | {
     "type",
     "type_as",
     "channel_affine",
+    "set_item",
+    "broadcast_to",
+    "dstack",
+    "hstack",
+    "index_select",
+    "masked_fill",
+    "moveaxis",
+    "repeat_interleave",
+    "swapdims",
+    "tril",
+    "triu",
+    "vstack",
+    "where",
 }
+# of these, the ones that take from a place or another: by a mask or an index that is fixed
+CHOOSING = {"index_select", "masked_fill", "where"}
 # have the input's shape and not its values
 SHAPE_ONLY = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
 # of these, the ones that move values to other places and change none
@@ -137,7 +160,18 @@ MOVES = {
     "view",
 }
 # linear in each factor: a difference op only where two factors change in time
-PRODUCT = {"mul", "matmul", "bmm", "div", "truediv", "true_divide", "divide", "multiply", "einsum"}
+PRODUCT = {
+    "bmm",
+    "div",
+    "divide",
+    "einsum",
+    "matmul",
+    "mm",
+    "mul",
+    "multiply",
+    "true_divide",
+    "truediv",
+}
 # F(mean) is not mean(F): evaluated on the running mean (see simulate.py)
 DIFFERENCE = {
     "max_pool1d",
@@ -193,6 +227,7 @@ DIFFERENCE = {
     "erf",
     "layer_norm",
     "group_norm",
+    "rms_norm",
     "local_response_norm",
     "normalize",
     "norm",
@@ -202,9 +237,19 @@ DIFFERENCE = {
     "logsumexp",
     "prod",
     "glu",
+    "gru",
+    "lstm",
     "scaled_dot_product_attention",
     "addcmul",
+    "baddbmm",
+    "cosine_similarity",
+    "log1p",
+    "log2",
+    "expm1",
     "lerp",
+    "rrelu",
+    "var_mean",
+    "std_mean",
 }
 # F(c·x) = c·F(x) for c > 0: spikes in, spikes out, no division by t (LI-pooling: Li & Zeng 2022,
 # "Efficient and Accurate Conversion of Spiking Neural Network with Burst Spikes")
@@ -217,12 +262,23 @@ HOMOGENEOUS = {
     "adaptive_max_pool3d",
     "amax",
     "maximum",
+    "leaky_relu",
+    "prelu",
 }
+# of these, the rectifiers with a slope: a signed neuron before them makes their spikes
+SLOPED = {"leaky_relu", "prelu"}
+# supported from outside: see extension.py
+REGISTERED: set[str] = set()
 
 
 def function_name(function: Callable[..., Any]) -> str | None:
     """``"F.relu"`` for ``torch.nn.functional.relu``; None for a function outside NAMESPACES."""
     return _FUNCTION_NAMES.get(function)
+
+
+def name_function(name: str, function: Callable[..., Any]) -> None:
+    """Make ``function_name`` and ``function_named`` know one more function."""
+    _FUNCTIONS[name], _FUNCTION_NAMES[function] = function, name
 
 
 def function_named(name: str) -> Callable[..., Any]:

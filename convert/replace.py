@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.graph import eliminate_dead, module_of, place, unique
 from spikeport.convert.neurons import Spec, SpikingNeuron
-from spikeport.convert.ops import MOVES, WEIGHTED
+from spikeport.convert.ops import MOVES, SLOPED, WEIGHTED
 from spikeport.convert.roles import assign_roles, in_time
 
 RESHAPING = MOVES | {"pad"}
@@ -19,9 +19,14 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
 
     Neurons are named after the source model's modules (``layer1.0.act2``); the second call of one
     module is ``layer1.0.relu#1``, a functional call in a module's forward ``layer1.0.relu``.
+
+    A rectifier with a slope is homogeneous: it stays, and turns the spikes of a signed neuron
+    before it (``layer1.0.act2#in``) into spikes of other sizes, whose sum is exact.
     """
     found = []
-    for node in graph.nodes:
+    for node in list(graph.nodes):
+        if node.meta.get("op") in SLOPED and _upstream(node, lambda n: n.op == "placeholder"):
+            _insert_before(graph, root, node, spec)
         span = _activation_range(node, module_of(node, root))
         if span is not None and _upstream(node, lambda n: n.op == "placeholder"):
             found.append((node, span))
@@ -31,7 +36,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
             name = unique(root, node.target) if node.target in called else node.target
             called.add(node.target)
         else:
-            name = unique(root, f"{node.meta['path']}.{node.meta['op']}".lstrip("."))
+            name = unique(root, _functional_name(node))
         new = insert_neuron(
             graph,
             root,
@@ -45,6 +50,15 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
         node.replace_all_uses_with(new)
         graph.erase_node(node)
     eliminate_dead(graph)
+
+
+def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, spec: Spec) -> None:
+    """A signed neuron on what a node reads."""
+    source = node.args[0] if node.args else node.kwargs["input"]
+    module = str(node.target) if node.op == "call_module" else ""
+    name = unique(root, f"{module}#in" if module else _functional_name(node))
+    new = insert_neuron(graph, root, source, source, name, spec, -math.inf, math.inf)
+    node.replace_input_with(source, new)
 
 
 def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
@@ -61,8 +75,7 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
             if producer.op == "call_module":
                 name = unique(root, f"{producer.target}#out")
             else:
-                path = f"{producer.meta['path']}.{producer.meta['op']}".lstrip(".")
-                name = unique(root, path)
+                name = unique(root, _functional_name(producer))
             new = insert_neuron(graph, root, producer, producer, name, spec, -math.inf, math.inf)
             producer.replace_all_uses_with(
                 new, delete_user_cb=lambda user, at=new: user is not at and user.op != "output"
@@ -92,6 +105,10 @@ def insert_neuron(
     return new
 
 
+def _functional_name(node: fx.Node) -> str:
+    return f"{node.meta['path']}.{node.meta['op']}".lstrip(".")
+
+
 def _upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
     """Whether a wanted node is among this node and all that it is computed from."""
     todo, seen = [node], {node}
@@ -112,7 +129,10 @@ def _analog_producers(node: fx.Node) -> list[fx.Node]:
     )
     if not analog and not behind_weights:
         return []
-    if node.meta["op"] in RESHAPING:
+    first = node.all_input_nodes[0]
+    several = not isinstance(first.meta["value"], Tensor)
+    one_of_several = several and first.meta["op"] not in RESHAPING  # that a layer returned
+    if node.meta["op"] in RESHAPING and not one_of_several:
         return [
             producer for source in node.all_input_nodes for producer in _analog_producers(source)
         ]

@@ -22,10 +22,29 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.graph import location, module_of
 from spikeport.convert.neurons import SpikingNeuron
-from spikeport.convert.ops import DIFFERENCE, HOMOGENEOUS, LINEAR, PRODUCT, SHAPE_ONLY, WEIGHTED
+from spikeport.convert.ops import (
+    CHOOSING,
+    DIFFERENCE,
+    HOMOGENEOUS,
+    LINEAR,
+    PRODUCT,
+    SHAPE_ONLY,
+    WEIGHTED,
+)
 
 # linear, but what comes out is a weighted sum, not spikes that moved
-MIXING = {"channel_affine", "matmul", "bmm", "einsum", "unfold", "fold"}
+MIXING = {
+    "bmm",
+    "channel_affine",
+    "einsum",
+    "fold",
+    "masked_fill",
+    "matmul",
+    "mm",
+    "set_item",
+    "unfold",
+    "where",
+}
 IN_TIME = ("neuron", "weighted", "linear", "difference")
 
 
@@ -82,11 +101,27 @@ def _role_in_time(node: fx.Node) -> str:
         divisor = node.kwargs.get("other", node.args[-1] if node.args else None)
         by_changing = "div" in op and in_time(divisor)
         return "linear" if len(changing) == 1 and not by_changing else "difference"
+    if op in CHOOSING and any(map(in_time, _choice(node))):
+        return "unsupported"
     if op in LINEAR or op == "getattr":
         return "linear"
-    if op in DIFFERENCE and isinstance(node.meta["value"], Tensor):
+    if op in DIFFERENCE and _is_tensors(node.meta["value"]):
         return "difference"
     return "unsupported"
+
+
+def _choice(node: fx.Node) -> list[Any]:
+    """The mask or index by which a node chooses."""
+    name, place = {
+        "index_select": ("index", 2),
+        "masked_fill": ("mask", 1),
+        "where": ("condition", 1 if node.op == "call_method" else 0),
+    }[node.meta["op"]]
+    return [node.kwargs[name]] if name in node.kwargs else list(node.args[place : place + 1])
+
+
+def _is_tensors(value: Any) -> bool:
+    return all(leaf is None or isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value))
 
 
 def _has_tensor(value: Any) -> bool:

@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.emitted import Emitted, Observer, Watcher, values_to
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph import call_node
+from spikeport.convert.graph import call_node, returned
+from spikeport.convert.ops import SLOPED
 from spikeport.convert.readout import Readout
 from spikeport.convert.roles import IN_TIME, homogeneous
 
@@ -92,9 +93,10 @@ def decode(
 
 
 def _start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> "_Run":
-    from spikeport.convert.native import start  # which is built on this file
+    from spikeport.convert import cuda_run, native  # which are built on this file
 
-    return start(network, x, watch) or _Run(network, x, watch)
+    special = cuda_run.start(network, x, watch) or native.start(network, x, watch)
+    return special or _Run(network, x, watch)
 
 
 def _chunk_size(network: "SpikingNetwork", x: Tensor) -> int:
@@ -175,7 +177,7 @@ class _Run:
         return [self._decoded(self.readout, self.means.pop(mark, {})) for mark in marks]
 
     def _returned(self, values: dict[fx.Node, Any], steps: int) -> Any:
-        return fx.node.map_arg(self.nodes[-1].args[0], lambda n: self._unfold(n, values, steps))
+        return returned(self.nodes[-1], lambda n: self._unfold(n, values, steps))
 
     def _decoded(self, readout: Readout, means: dict[fx.Node, Any]) -> Any:
         """The output for means over time, [B, ...]: the readout as in a chunk of one timestep."""
@@ -226,10 +228,10 @@ class _Run:
             return self._difference(node, args, kwargs, steps)
         return call_node(self.network, node, args, kwargs)
 
-    def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Tensor:
+    def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         names = pytree.tree_leaves((node.args, node.kwargs))
-        sums, previous = self.state.get(node, ({}, 0.0))
+        sums, previous = self.state.get(node, ({}, None))
         whole = homogeneous(node)
         for index, source in enumerate(names):
             if not isinstance(source, fx.Node) or source.meta["role"] not in IN_TIME:
@@ -239,14 +241,20 @@ class _Run:
             mean = total if whole else total / self._times(total, steps)
             leaves[index] = mean.flatten(0, 1)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
-        at_mean = call_node(self.network, node, args, kwargs).unflatten(0, (steps, -1))
-        sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
-        before = torch.cat([torch.zeros_like(sum_now[:1]) + previous, sum_now[:-1]])
-        self.state[node] = (sums, sum_now[-1])
-        emitted = sum_now - before
-        if node.meta["spikes"]:
-            self._show(node, Emitted(emitted, self.time))
-        return emitted.flatten(0, 1)
+        values, structure = pytree.tree_flatten(call_node(self.network, node, args, kwargs))
+        previous = previous or [0.0] * len(values)
+        emitted = list(values)
+        for index, value in enumerate(values):
+            if isinstance(value, Tensor) and value.is_floating_point():  # not indices of maxima
+                at_mean = value.unflatten(0, (steps, -1))
+                sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
+                before = torch.cat([torch.zeros_like(sum_now[:1]) + previous[index], sum_now[:-1]])
+                previous[index] = sum_now[-1]
+                emitted[index] = (sum_now - before).flatten(0, 1)
+        self.state[node] = (sums, previous)
+        if node.meta["spikes"] and node.meta["op"] not in SLOPED:  # the neuron before it was shown
+            self._show(node, Emitted(emitted[0].unflatten(0, (steps, -1)), self.time))
+        return pytree.tree_unflatten(emitted, structure)
 
     def _times(self, like: Tensor, steps: int) -> Tensor:
         """1-based timesteps of this chunk, shaped to broadcast against [t, B, ...]."""

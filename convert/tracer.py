@@ -17,11 +17,24 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
 
+from spikeport.convert.attention import open_attention
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph import call_node, location
+from spikeport.convert.extension import LEAVES, replace_modules, rewritten
+from spikeport.convert.functions import set_item
+from spikeport.convert.graph import call_node, location, module_of
+from spikeport.convert.recurrent import Recurrent, drop_states
 from spikeport.convert.same_padding import SamePadded
 
+# made of torch's other layers, but counted among them
+COMPOSED = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerDecoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "linspace", "eye")
 
 
@@ -48,6 +61,8 @@ class TracedValue(fx.Proxy):
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.value, name)
+        if isinstance(self.value, torch.device):  # "cpu", as torch.autocast wants to know
+            return found
         if callable(found):
             return fx.proxy.Attribute(self, name)
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
@@ -92,6 +107,12 @@ class TracedValue(fx.Proxy):
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        # the variable goes on as the tensor that was written; torch has nothing to record here
+        self.node = self.tracer.create_proxy(
+            "call_function", set_item, (self, index, value), {}
+        ).node
+
     def __contains__(self, item: object) -> bool:
         return item in self.value
 
@@ -111,8 +132,10 @@ class ShapeTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """torch's own layers stay modules; everything else is traced through."""
-        if isinstance(m, SamePadded):
+        if isinstance(m, (SamePadded, Recurrent)) or type(m) in LEAVES:
             return True
+        if isinstance(m, COMPOSED):
+            return False
         return super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> TracedValue:
@@ -125,7 +148,18 @@ class ShapeTracer(fx.Tracer):
             return a.node
         if type(a) is fx.proxy.Attribute:
             return a.node
+        if isinstance(a, tuple) and hasattr(a, "_fields"):  # fx would call its class in the graph
+            return type(a)(*map(self.create_arg, a))
         return super().create_arg(a)
+
+    def create_proxy(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
+    ) -> Any:
+        """Record a call, or what a user registered instead of it."""
+        instead = rewritten(kind, target)
+        if instead is not None:
+            return instead(*args, **kwargs)
+        return super().create_proxy(kind, target, args, kwargs, *rest, **more)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """Create the node, then work out its value on fake tensors."""
@@ -153,10 +187,21 @@ class ShapeTracer(fx.Tracer):
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         self.evaluating = True
         try:
-            with self.fake, torch.no_grad():
-                return call_node(self.root, node, args, kwargs)
+            with torch.no_grad():
+                if type(module_of(node, self.root)) in LEAVES:
+                    return self._evaluate_for_real(node, args, kwargs)
+                with self.fake:
+                    return call_node(self.root, node, args, kwargs)
         finally:
             self.evaluating = False
+
+    def _evaluate_for_real(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """On zeros: a user's module may look at its data, which fake tensors do not have."""
+        zeros = pytree.tree_map_only(
+            Tensor, lambda v: torch.zeros(v.shape, dtype=v.dtype, device=v.device), (args, kwargs)
+        )
+        found = call_node(self.root, node, *zeros)
+        return pytree.tree_map_only(Tensor, self.fake.from_tensor, found)
 
 
 class _Entry(nn.Module):
@@ -229,7 +274,10 @@ def _plain_copy(network: nn.Module) -> nn.Module:
                 f"torch.nn.utils.remove_{old[name]}(module) first"
             )
     root = copy.deepcopy(network)
+    replace_modules(root)
     for module in root.modules():
+        open_attention(module)
+        drop_states(module)
         for name, value in vars(module).items():
             if "_hooks" in name and isinstance(value, dict):
                 value.clear()
@@ -261,7 +309,7 @@ def _proxied_factories() -> Iterator[None]:
     def recording(original: Callable[..., Any]) -> Callable[..., Any]:
         def factory(*args: Any, **kwargs: Any) -> Any:
             found: list[TracedValue] = []
-            torch.utils._pytree.tree_map(
+            pytree.tree_map(
                 lambda a: found.append(a) if type(a) is TracedValue else None, (args, kwargs)
             )
             if not found or found[0].tracer.evaluating:

@@ -3,6 +3,7 @@
 from spikeport.report.curve import Curve
 from spikeport.report.energy import CMOS_45NM_FP32, EnergyTable
 from spikeport.report.plot import plot_curves
+from spikeport.report.share import Share, spike_driven
 from spikeport.report.sweeping import sweep
 from spikeport.report.synapses import Synapses, count_synapses
 
@@ -10,8 +11,10 @@ __all__ = [
     "CMOS_45NM_FP32",
     "Curve",
     "EnergyTable",
+    "Share",
     "Synapses",
     "count_synapses",
     "plot_curves",
+    "spike_driven",
     "sweep",
 ]

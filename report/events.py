@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.graph import call_node
+from spikeport.convert.ops import SLOPED
 from spikeport.convert.same_padding import SamePadded, pad_same
 
 SUMS_EVENTS = {"add", "sub", "rsub"}
@@ -49,7 +50,7 @@ def pass_events(
         for count in counts[1:]:
             total = total + count
         return total
-    if op in KEEPS_EVENTS:
+    if op in KEEPS_EVENTS | SLOPED:
         return counts[0]
     if op.startswith(("avg_pool", "adaptive_avg_pool")) or op == "mean":
         return _summed(network, node, counts[0])

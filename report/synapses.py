@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.graph import call_node
-from spikeport.convert.ops import HOMOGENEOUS, MOVES, WEIGHTED
+from spikeport.convert.ops import HOMOGENEOUS, MOVES, SLOPED, WEIGHTED
 from spikeport.convert.same_padding import SamePadded, pad_same
 from spikeport.report.events import pass_events
 
@@ -174,7 +174,7 @@ class _Counter:
 
     def _pass(self, node: fx.Node) -> None:
         quantum = self._quantum(node)
-        if node.meta["role"] == "difference":
+        if node.meta["role"] == "difference" and node.meta["op"] not in SLOPED:
             self._new_source(node, quantum)
             return
         self.events[node] = pass_events(self.network, node, self.values, self.events)
@@ -184,7 +184,7 @@ class _Counter:
     def _quantum(self, node: fx.Node) -> Any:
         """Spike values after an op that moves or selects spikes; None after one that mixes them."""
         sources = [s for s in node.all_input_nodes if s.meta["spikes"]]
-        moves = node.meta["op"] in HOMOGENEOUS or node.meta["op"] in MOVES
+        moves = node.meta["op"] in (HOMOGENEOUS | MOVES) - SLOPED
         if not moves or any(self.quanta.get(source) is None for source in sources):
             return None
         args, kwargs = fx.node.map_arg(

@@ -13,6 +13,7 @@ from spikeport.convert import (
     SpikingNetwork,
     build,
     neuron_spec,
+    reloading,
 )
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.neurons import Spec
@@ -83,3 +84,20 @@ def to_snn(
         network.info["input"] = input_config(model)
     calibrate(network, data, recipe, timesteps, progress)
     return network
+
+
+def load_source(snn: SpikingNetwork, model: nn.Module) -> None:
+    """Put the weights of a fine-tuned source network into its conversion, in place.
+
+    Batch norms are folded and branches merged on the way. Thresholds stay as they were calibrated;
+    see ``spikeport.convert.reloading.load_source``.
+
+    Args:
+        snn: made by ``to_snn`` or loaded from a file.
+        model: the source architecture with the new weights
+            (``model.load_state_dict(checkpoint)``), in eval mode; never modified.
+
+    Raises:
+        ConversionError: the model has another structure than the one that was converted.
+    """
+    reloading.load_source(snn, model, simplify)

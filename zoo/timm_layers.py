@@ -1,17 +1,22 @@
 """timm's layers in terms that the tracer keeps whole."""
 
+from timm.layers.cond_conv2d import CondConv2d
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from timm.utils.model import reparameterize_model
 from torch import nn
 
 from spikeport.convert import same_padding
+from spikeport.convert.extension import register_op
 
 SAME_PADDED = {
     Conv2dSame: same_padding.Conv2dSame,
     AvgPool2dSame: same_padding.AvgPool2dSame,
     MaxPool2dSame: same_padding.MaxPool2dSame,
 }
+
+# its weights are mixed for each image, which it does by making channels of the batch
+register_op(CondConv2d, "difference")
 
 
 def simplify(network: nn.Module) -> None:

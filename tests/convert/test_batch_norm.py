@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
+from spikeport.convert import KINDS, build
 from spikeport.convert.affine import ChannelAffine
 
 
@@ -137,3 +138,16 @@ def test_functional_layers_become_modules(written, images, converted, randomise)
         "Conv2d",
         "Linear",
     ]
+
+
+def test_rounding_of_the_source_model_is_no_mistake_of_the_trace():
+    """Float32 loses three digits of this model and none of its folded form."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    model[0].bias.data.fill_(1e4)
+    model[1].running_mean.fill_(1e4)
+    model[1].running_var.fill_(1e-2)
+    x = torch.randn(4, 8)
+    snn = build(model, x, KINDS["signed"])
+    assert (snn.analog(x) - model(x)).abs().max() > 1e-3 * model(x).abs().max()
+    exact = model.double()(x.double())
+    torch.testing.assert_close(snn.analog(x).double(), exact, rtol=1e-5, atol=1e-5)

@@ -28,6 +28,7 @@ class Block(nn.Module):
         self.kind = kind
         self.a, self.b, self.one = conv(), conv(), conv(kernel=1)
         self.deep, self.join = conv(WIDTH), nn.Conv2d(2 * WIDTH, WIDTH, 1)
+        self.slope = nn.Parameter(torch.linspace(-0.5, 0.5, WIDTH))
         self.norm, self.batch_norm = nn.LayerNorm(WIDTH), nn.BatchNorm2d(WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,6 +60,12 @@ class Block(nn.Module):
 
     def depthwise(self, x: Tensor) -> Tensor:
         return F.relu6(self.one(F.relu6(self.deep(x))))
+
+    def leaky_relu(self, x: Tensor) -> Tensor:
+        return self.b(F.leaky_relu(self.a(x), 0.3))
+
+    def prelu(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.prelu(self.a(x), self.slope), 2, 1)
 
     def linear_bottleneck(self, x: Tensor) -> Tensor:
         return x + self.one(F.relu6(self.deep(F.relu6(self.a(x)))))

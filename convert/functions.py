@@ -1,0 +1,12 @@
+"""What traced code does to tensors that torch has no function for."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+def set_item(x: Tensor, index: Any, value: Any) -> Tensor:
+    """``x`` after ``x[index] = value``, as a new tensor."""
+    written = x.clone()
+    written[index] = value
+    return written

@@ -1,0 +1,119 @@
+"""Operations that a user brings along."""
+
+import pytest
+import torch
+from torch import nn
+
+from spikeport.convert import ConversionError, extension, ops
+from spikeport.convert.saving import load, save
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    """Registrations hold for the process."""
+    tables = [*extension.ACTS.values(), extension.LEAVES, ops.REGISTERED]
+    kept = [set(table) for table in tables]
+    yield
+    for table, before in zip(tables, kept, strict=True):
+        table.clear()
+        table.update(before)
+    extension.REWRITES.clear()
+
+
+@torch.no_grad()
+def check(model, x, converted, neurons=None):
+    snn = converted(model, x)
+    expected = model(x)
+    assert torch.allclose(snn.analog(x), expected, atol=1e-5)
+    assert (snn(x, 128) - expected).abs().max() < 0.1 * expected.abs().max()
+    if neurons is not None:
+        assert list(snn.neurons) == neurons
+    return snn
+
+
+def test_a_linear_function(written, images, converted, tmp_path):
+    model = written(lambda self, x: self.conv2(torch.cumsum(self.conv(x).relu(), 2)))
+    with pytest.raises(ConversionError, match="register_op"):
+        converted(model, images)
+    extension.register_op(torch.cumsum, "linear")
+    snn = check(model, images, converted)
+    save(snn, tmp_path / "net.snn")
+    assert torch.equal(load(tmp_path / "net.snn")(images, 4), snn(images, 4))
+
+
+def test_the_name_of_a_method(written, images, converted):
+    model = written(lambda self, x: self.conv(x).relu().logcumsumexp(2))
+    extension.register_op("logcumsumexp", "difference")
+    check(model, images, converted)
+
+
+@torch.library.custom_op("spikeport_test::halved", mutates_args=())
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+
+@halved.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+def test_an_operator_of_ones_own(written, images, converted, tmp_path):
+    op = torch.ops.spikeport_test.halved
+    model = written(lambda self, x: self.conv2(op(self.conv(x).relu())))
+    extension.register_op(op, "linear")
+    snn = check(model, images, converted)
+    save(snn, tmp_path / "net.snn")
+    assert torch.equal(load(tmp_path / "net.snn")(images, 4), snn(images, 4))
+
+
+class Data(nn.Module):
+    """Code that no graph can hold."""
+
+    def forward(self, x):
+        return x / x.max() if x.max() > 1e9 else x.sigmoid()
+
+
+def test_a_module_is_called_as_a_whole(written, images, converted):
+    model = written(lambda self, x: self.conv2(self.gate(self.conv(x).relu())), gate=Data())
+    with pytest.raises(ConversionError, match="'gate'"):
+        converted(model, images)
+    extension.register_op(Data, "difference")
+    snn = check(model, images, converted, ["relu", "gate#out"])
+    assert type(snn.gate) is Data
+
+
+class Clamped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.top = nn.Parameter(torch.tensor(0.8))
+
+    def forward(self, x):
+        return torch.where(x > self.top, self.top, x.relu())
+
+
+def test_a_module_is_replaced_by_layers_that_are_known(written, images, converted):
+    model = written(lambda self, x: self.conv2(self.act(self.conv(x))), act=Clamped())
+    extension.register_op(Clamped, lambda module: nn.Hardtanh(0.0, float(module.top)))
+    snn = check(model, images, converted, ["act"])
+    assert snn.neurons["act"].high == pytest.approx(0.8)
+    assert type(model.act) is Clamped
+
+
+def test_a_function_is_replaced_by_operations_that_are_known(written, images, converted):
+    model = written(lambda self, x: torch.fmax(self.conv(x), torch.zeros(())))
+    extension.register_op(torch.fmax, lambda x, zero: x.relu())
+    check(model, images, converted, ["relu"])
+
+
+@pytest.mark.parametrize(
+    ("op", "how", "message"),
+    [
+        (torch.cumsum, "quadratic", "'difference', 'linear'"),
+        (torch.cumsum, None, "how is None"),
+        (3, "linear", "op is 3"),
+        (int, "linear", "op is <class 'int'>"),
+    ],
+)
+def test_what_cannot_be_registered(op, how, message):
+    with pytest.raises(ConversionError, match=message):
+        extension.register_op(op, how)
