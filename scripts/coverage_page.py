@@ -27,7 +27,7 @@ takes, from 64×64 up. *ReLU family* is read off the operations of one forward p
 max-pools, linear operations, and sigmoid or hard-sigmoid gates with their products. All other
 models are *others*: smooth activations, layer norms, attention.
 
-- **run**: small enough for the sweep ({limit}).
+- **run**: reached by the sweep ({limit}); a sweep that was stopped has not reached all.
 - **converted**: traced, every operation has a spiking form.
 - **equal**: the converted graph with its activations put back gives the source model's output to
   {equal:g} of its largest magnitude, for one image and for three. Where float32 rounding adds up to
