@@ -11,8 +11,9 @@ from torch import Tensor
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import KINDS, ConversionError
 from spikeport.report.sweeping import sweep
-from spikeport.scripts import bench_memory, bench_table
-from spikeport.scripts.bench_runs import OURS, Contender, contender, interleaved, names
+from spikeport.scripts import bench_memory, bench_neurons, bench_table
+from spikeport.scripts.bench_device import DEVICES, device_named
+from spikeport.scripts.bench_runs import OURS, Contender, contender, interleaved, names, ours
 from spikeport.scripts.bench_setup import CALIBRATION_BATCHES, Subject, machine, subject
 from spikeport.scripts.options import positive, timestep_list
 from spikeport.scripts.peers import PEERS, Peer, find
@@ -24,7 +25,8 @@ def add_parser(commands: Any) -> None:
         "bench",
         help="measure how fast the backends are",
         description="Time the source network, Spikeport's backends and other tools on the same "
-        "network, images and thresholds, in one process, in turns.",
+        "network, images and thresholds, in one process, in turns; on a GPU also the neuron "
+        "kernels by themselves.",
     )
     _add_options(parser)
     parser.set_defaults(run=run)
@@ -32,6 +34,7 @@ def add_parser(commands: Any) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="as for convert")
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     parser.add_argument("--checkpoint", metavar="F", default="random", help="default: random")
     parser.add_argument("-T", "--timesteps", type=timestep_list, default=(32,), metavar="T,T,…")
     parser.add_argument("--neuron", choices=sorted(KINDS), default="if")
@@ -53,7 +56,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=PEERS,
-        help="another tool, in its quickest CPU mode (found by trial); may be repeated; "
+        help="another tool, in its quickest mode on the device (found by trial); may be repeated; "
         "pip install 'spikeport[compare]'",
     )
     parser.add_argument(
@@ -75,7 +78,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         type=timestep_list,
         default=(),
         metavar="T,T,…",
-        help="also the peak memory of every contender at these T, each in a process of its own",
+        help="also the peak memory of every contender at these T, each in a process of its own; "
+        "on a CPU",
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="default: torch's")
     parser.add_argument("--json", metavar="F", help="write the numbers to this file")
@@ -84,26 +88,42 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Convert, time, print."""
-    unknown = set(options.only or ()) - set(OURS)
-    if unknown:
-        raise ConversionError(f"--only {sorted(unknown)[0]}: expected some of {', '.join(OURS)}")
+    _check(options)
+    device = device_named(options.device)
     options.against = list(dict.fromkeys(options.against))
-    peers = {name: find(name) for name in options.against}
+    peers = {name: find(name, device) for name in options.against}
     if peers and options.neuron != "if":
         raise ConversionError("--against: other tools simulate plain IF neurons; use --neuron if")
     if options.threads:
         torch.set_num_threads(options.threads)
-    report: dict[str, Any] = {"machine": machine(), "options": _described(options), "models": []}
+    report: dict[str, Any] = {"machine": machine(device), "options": _described(options)}
+    report["models"] = []
     print(bench_table.head(report["machine"], report["options"]), flush=True)
+    if options.device == "cuda":
+        copy = report["machine"]["copy_bytes_per_second"]
+        report["neurons"] = bench_neurons.measure(device, copy, peers)
+        print(bench_table.neuron_lines(report["neurons"]), flush=True)
     for name in options.models:
-        report["models"].append(_model(subject(name, options), peers, options, report["machine"]))
+        what = subject(name, options, device)
+        report["models"].append(_model(what, peers, options, report["machine"]))
         if options.json:  # after each model: a long run that ends early leaves something
             with open(options.json, "w", encoding="utf-8") as file:
                 json.dump(report, file, indent=1)
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Raise ConversionError for what the device has not."""
+    possible = ours(options.device)
+    unknown = set(options.only or ()) - set(possible)
+    if unknown:
+        raise ConversionError(f"--only {min(unknown)}: expected some of {', '.join(possible)}")
+    if options.memory and options.device != "cpu":
+        raise ConversionError("--memory: measures the memory of the CPU; leave --device out")
+
+
 def _described(options: argparse.Namespace) -> dict[str, Any]:
-    keys = ["neuron", "batch_size", "size", "checkpoint", "recipe", "data", "repeats", "budget"]
+    keys = ["device", "neuron", "batch_size", "size", "checkpoint", "recipe", "data"]
+    keys += ["repeats", "budget"]
     images = CALIBRATION_BATCHES * min(options.batch_size, 4)
     on = "images of --data" if options.data else "images of random numbers"
     return {key: getattr(options, key) for key in keys} | {
@@ -133,7 +153,7 @@ def _model(
 ) -> dict[str, Any]:
     contenders = [
         contender(name, what, peers, max(options.timesteps))
-        for name in names(options.only, options.against)
+        for name in names(options.only, options.against, options.device)
     ]
     operations = _operations(what, options.timesteps)
     found: dict[str, Any] = {
@@ -146,9 +166,9 @@ def _model(
     }
     print(bench_table.model_notes(found), flush=True)
     for timesteps in options.timesteps:
-        row = _row(contenders, timesteps, options)
+        row = _row(contenders, timesteps, options, what.images.device)
         counted = operations["at"][timesteps]
-        _add_operations(row, counted, options.batch_size, host)
+        _add_operations(row, counted, options, host)
         found["rows"].append(row)
         print(bench_table.row_lines(row), flush=True)
     if options.memory:
@@ -169,18 +189,22 @@ def _operations(what: Subject, timesteps: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _row(
-    contenders: list[Contender], timesteps: int, options: argparse.Namespace
+    contenders: list[Contender],
+    timesteps: int,
+    options: argparse.Namespace,
+    device: torch.device,
 ) -> dict[str, Any]:
-    times, outputs = interleaved(contenders, timesteps, options)
-    base = next((name for name in ("cpu", "torch", *times) if name in times), "")
+    times, outputs = interleaved(contenders, timesteps, options, device)
+    base = next((name for name in (options.device, "torch", *times) if name in times), "")
+    reference = outputs.get("torch", outputs.get(options.device))
     for name, found in times.items():
         found["ratio"] = found["seconds"] / times[base]["seconds"]
-        found |= _compared(outputs[name], outputs.get("torch", outputs.get("cpu")), name)
+        found |= _compared(outputs[name], reference, name)
     return {"timesteps": timesteps, "repeats": options.repeats, "base": base, "contenders": times}
 
 
 def _compared(output: Tensor, reference: Tensor | None, name: str) -> dict[str, Any]:
-    """How far an output is from our torch backend's (or, where that does not run, the engine's)."""
+    """How far an output is from our torch backend's (where that does not run: our other one's)."""
     if reference is None or reference is output or name == "source":
         return {"agreement": None, "relative_difference": None}
     return {
@@ -190,17 +214,23 @@ def _compared(output: Tensor, reference: Tensor | None, name: str) -> dict[str, 
 
 
 def _add_operations(
-    row: dict[str, Any], counted: dict[str, Any], batch: int, host: dict[str, Any]
+    row: dict[str, Any],
+    counted: dict[str, Any],
+    options: argparse.Namespace,
+    host: dict[str, Any],
 ) -> None:
     """Density, operations, and the rate at which each contender got through them.
 
     What a dense simulator computes beyond them is its own affair: the work is the same.
     """
+    batch = options.batch_size
     row["density"] = counted["spikes_per_neuron"] / row["timesteps"]
     row["synaptic_operations"] = counted["acs"] * batch
     row["multiply_accumulates"] = counted["macs"] * batch  # of layers that read analog values
-    peak = host["peak_adds_per_thread"]
+    peak = host["peak_adds_per_thread"] if options.device == "cpu" else None
     for name, found in row["contenders"].items():
         rate = None if name == "source" else row["synaptic_operations"] / found["seconds"]
         found["operations_per_second"] = rate
         found["of_peak"] = rate / (peak * host["threads"]) if rate and peak else None
+        if options.device == "cuda":
+            found["images_per_second"] = batch / found["seconds"]

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,12 +12,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spikeport.cpu.loader import why_unavailable
+from spikeport.scripts.bench_device import CPU, timed
 from spikeport.scripts.bench_setup import Subject
 from spikeport.scripts.peers import Peer
 from spikeport.scripts.peers.folded import FoldedNetwork
 from spikeport.scripts.peers.peer import Mode
 
-OURS = ("source", "torch", "cpu")
+OURS = ("source", "torch", "cpu", "cuda")
 WARM_STEPS = 4  # timesteps that prepare caches and weights before the clock runs
 ROOM = 6 * 2**30  # bytes that a peer's chunk may take
 COPIES = 6  # of its largest tensor that a peer holds at once
@@ -33,7 +33,7 @@ class Contender:
     """Something that computes the decoded output from the images.
 
     Attributes:
-        name: "source", "torch", "cpu" or a peer's.
+        name: one of OURS or a peer's.
         call: from the number of timesteps to the output, [B, K].
         warm: prepares a call for that many timesteps: caches, prepared weights, compiled kernels.
         notes: how it was set up; JSON-able.
@@ -45,10 +45,15 @@ class Contender:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def names(only: Sequence[str] | None, against: Sequence[str]) -> list[str]:
+def ours(device: str) -> tuple[str, ...]:
+    """Spikeport's own contenders on a device of DEVICES; its kernels have the device's name."""
+    return "source", "torch", device
+
+
+def names(only: Sequence[str] | None, against: Sequence[str], device: str) -> list[str]:
     """The contenders that take part, in the order of their runs."""
-    ours = [name for name in OURS if name != "cpu" or not why_unavailable()]
-    return [name for name in ours if only is None or name in only] + list(against)
+    able = [name for name in ours(device) if name != "cpu" or not why_unavailable()]
+    return [name for name in able if only is None or name in only] + list(against)
 
 
 def contender(name: str, subject: Subject, peers: dict[str, Peer], most: int) -> Contender:
@@ -58,6 +63,8 @@ def contender(name: str, subject: Subject, peers: dict[str, Peer], most: int) ->
         return Contender(name, lambda _: subject.source(images), lambda _: subject.source(images))
     if name in OURS:
         run = partial(_simulate, subject, name)
+        if images.is_cuda:  # memory is allocated and convolutions are chosen for whole chunks
+            return Contender(name, run, run)
         return Contender(name, run, lambda timesteps: run(min(timesteps, WARM_STEPS)))
     folded = FoldedNetwork(subject.network, peers[name].time_first)
     trials = _trials(folded, peers[name], images, most)
@@ -111,7 +118,7 @@ def _trials(
             for chunk in [c for c in fits if mode.most_steps is None or c <= mode.most_steps]:
                 folded.run(images, chunk, chunk)
                 steps = max(chunk, min(WARM_STEPS, most))
-                seconds = _best(partial(folded.run, images, steps, chunk)) / steps
+                seconds = _best(partial(folded.run, images, steps, chunk), images.device) / steps
                 found.append((mode, chunk, seconds))
                 bar.update()
                 best = min(best, seconds)
@@ -121,18 +128,19 @@ def _trials(
     return found
 
 
-def _best(call: Callable[[], Any]) -> float:
+def _best(call: Callable[[], Any], device: torch.device) -> float:
     """Seconds of the quickest of a few calls; the caller has warmed up."""
     taken: list[float] = []
     while len(taken) < TRIAL_REPEATS and sum(taken) < TRIAL_SECONDS:
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
+        taken.append(timed(call, device)[0])
     return min(taken)
 
 
 def interleaved(
-    contenders: list[Contender], timesteps: int, options: argparse.Namespace
+    contenders: list[Contender],
+    timesteps: int,
+    options: argparse.Namespace,
+    device: torch.device = CPU,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
     """Time all contenders in turn, ``repeats`` times; the slow ones once.
 
@@ -149,9 +157,8 @@ def interleaved(
                 bar.set_description(f"T={timesteps} {each.name}")
                 times = taken[each.name]
                 if not times or times[0] <= options.budget:
-                    start = time.perf_counter()
-                    outputs[each.name] = each.call(timesteps)
-                    times.append(time.perf_counter() - start)
+                    seconds, outputs[each.name] = timed(partial(each.call, timesteps), device)
+                    times.append(seconds)
                 bar.update()
     rows = {
         name: {"seconds": statistics.median(times), "all_seconds": times, "runs": len(times)}

@@ -2,7 +2,6 @@
 
 import argparse
 import platform
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +14,12 @@ from torch.utils.data import default_collate
 from spikeport.calibration import calibrate
 from spikeport.convert import KINDS, SpikingNetwork, build
 from spikeport.cpu.loader import paths, peak_adds, why_unavailable
+from spikeport.scripts.bench_device import CPU, copy_bytes_per_second, gpu
 from spikeport.zoo.checkpoints import RANDOM, load_model
 from spikeport.zoo.images import image_folder, input_config, split
 from spikeport.zoo.timm_layers import simplify
 
 CALIBRATION_BATCHES = 4
-COPY_BYTES = 256 * 2**20  # far beyond any cache
 
 
 @dataclass
@@ -33,8 +32,11 @@ class Subject:
     images: Tensor
 
 
-def subject(name: str, options: argparse.Namespace) -> Subject:
-    """Load a model, convert it, calibrate it on other images than it will be timed on."""
+def subject(name: str, options: argparse.Namespace, device: torch.device) -> Subject:
+    """Load a model, convert it, calibrate it on other images than it will be timed on.
+
+    All of that is done on the CPU, whatever the device of the benchmark.
+    """
     torch.manual_seed(0)
     model = load_model(name, options.checkpoint)
     if options.checkpoint == RANDOM:
@@ -42,7 +44,7 @@ def subject(name: str, options: argparse.Namespace) -> Subject:
     batches, images = _images(model, options)
     network = build(model, images[:3], KINDS[options.neuron], simplify=simplify)
     calibrate(network, batches, options.recipe)
-    return Subject(name, model, network, images)
+    return Subject(name, model.to(device), network.to(device), images.to(device))
 
 
 @torch.no_grad()
@@ -73,17 +75,18 @@ def _images(model: nn.Module, options: argparse.Namespace) -> tuple[list[Tensor]
     return list(pixels.split(few)), default_collate([timed[i][0] for i in range(batch)])
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers depend on: processor, threads, versions, measured ceilings."""
+def machine(device: torch.device = CPU) -> dict[str, Any]:
+    """What the numbers depend on: processor, GPU, threads, versions, measured ceilings."""
     native = not why_unavailable()
     return {
+        "gpu": gpu(device),
         "cpu": _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "spikeport": version_of("spikeport"),
         "path": paths()[0] if native else None,
         "peak_adds_per_thread": max(peak_adds() for _ in range(3)) if native else None,
-        "copy_bytes_per_second": copy_bytes_per_second(),
+        "copy_bytes_per_second": copy_bytes_per_second(device),
     }
 
 
@@ -93,18 +96,6 @@ def version_of(package: str) -> str | None:
         return version(package)
     except ImportError:  # PackageNotFoundError is one
         return None
-
-
-def copy_bytes_per_second(repeats: int = 5) -> float:
-    """Bytes read plus written per second by a copy that no cache holds, with torch's threads."""
-    source = torch.ones(COPY_BYTES // 4)
-    target = torch.empty_like(source)
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        target.copy_(source)
-        taken.append(time.perf_counter() - start)
-    return 2 * COPY_BYTES / min(taken[1:])  # the first touches the pages
 
 
 def _processor() -> str:

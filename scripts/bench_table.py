@@ -7,8 +7,9 @@ def head(machine: dict[str, Any], options: dict[str, Any]) -> str:
     """The machine and the settings, in two lines."""
     peak, copy = machine["peak_adds_per_thread"], machine["copy_bytes_per_second"]
     adds = f"{peak / 1e9:.0f} Gadd/s per thread ({machine['path']})" if peak else "no native engine"
+    processor = f"{machine['cpu']}, {machine['threads']} thread(s), {adds}"
     return (
-        f"{machine['cpu']}, {machine['threads']} thread(s), {adds}, copy {copy / 1e9:.0f} GB/s; "
+        f"{machine['gpu'] or processor}, copy {copy / 1e9:.0f} GB/s; "
         f"torch {machine['torch']}\n"
         f"batch {options['batch_size']}, {options['size']}x{options['size']}, neuron "
         f"'{options['neuron']}', weights '{options['checkpoint']}', thresholds by recipe "
@@ -40,6 +41,8 @@ def row_lines(row: dict[str, Any]) -> str:
         parts = [f"    {name:21s} {found['seconds']:9.3f} s"]
         if found["ratio"] is not None:
             parts.append(f"{found['ratio']:6.2f}x {row['base']}")
+        if "images_per_second" in found:
+            parts.append(f"{found['images_per_second']:.4g} images/s")
         if found["runs"] < row["repeats"]:
             parts.append(f"{found['runs']} run")
         if found["operations_per_second"] is not None:
@@ -51,6 +54,22 @@ def row_lines(row: dict[str, Any]) -> str:
                 f"output differs from torch's by {found['relative_difference']:.1%}, same class on "
                 f"{found['agreement']:.0%}"
             )
+        lines.append(", ".join(parts))
+    return "\n".join(lines)
+
+
+def neuron_lines(rows: list[dict[str, Any]]) -> str:
+    """The neuron kernels: a line for each form and dtype, with how much slower others are."""
+    lines = ["\nneuron kernels: steps (neurons times timesteps), bytes moved, speed against others"]
+    for row in rows:
+        parts = [
+            f"  {row['kernel']:15s} {row['dtype']:8s} {row['steps_per_second'] / 1e9:8.3g} Gstep/s",
+            f"{row['bytes_per_step']:.3f} B/step",
+            f"{row['bytes_per_second'] / 1e9:.4g} GB/s",
+            f"{row['of_copy']:.0%} of a copy",
+        ]
+        for name, seconds in row["others"].items():
+            parts.append(f"{seconds / row['seconds']:.3g}x {name}")
         lines.append(", ".join(parts))
     return "\n".join(lines)
 

@@ -6,10 +6,12 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError
 from spikeport.cpu.compiler import BuildError, compiler
+from spikeport.scripts.bench_device import CPU
 
 PEERS = ("sinabs", "spikingjelly", "spikingjelly-compiled")
 
@@ -47,7 +49,7 @@ class Peer:
         name: of its package, or the package's with "-compiled" for what its users can make of it.
         version: installed.
         time_first: whether a chunk is [t, B, ...] to it, or [B, t, ...].
-        modes: its ways on a CPU; the quickest is found by trial.
+        modes: its ways on the device; the quickest is found by trial.
     """
 
     name: str
@@ -56,8 +58,8 @@ class Peer:
     modes: tuple[Mode, ...]
 
 
-def find(name: str) -> Peer:
-    """The tool of a name in PEERS.
+def find(name: str, device: torch.device = CPU) -> Peer:
+    """The tool of a name in PEERS, with its ways on a device.
 
     Raises:
         ConversionError: it is not installed.
@@ -67,7 +69,7 @@ def find(name: str) -> Peer:
         module = import_module(f"spikeport.scripts.peers.{name.replace('-', '_')}")
         if compiled:
             compiler()
-        return Peer(name, version(package), module.TIME_FIRST, module.MODES)
+        return Peer(name, version(package), module.TIME_FIRST, module.modes(device))
     except ImportError as error:  # PackageNotFoundError is one
         raise ConversionError(
             f"--against {name}: {package} is not installed ({error}); "

@@ -1,5 +1,6 @@
 """sinabs' integrate-and-fire neurons."""
 
+import torch
 from sinabs.activation import MembraneSubtract, SingleSpike
 from sinabs.layers import IAF
 from torch import Tensor
@@ -25,4 +26,6 @@ class Neurons:
         return spikes
 
 
-MODES = (Mode("IAF", Neurons),)
+def modes(device: torch.device) -> tuple[Mode, ...]:
+    """The same on every device."""
+    return (Mode("IAF", Neurons),)

@@ -1,9 +1,13 @@
 """SpikingJelly's integrate-and-fire neurons."""
 
+from functools import partial
+
+import torch
 from spikingjelly.activation_based.neuron import IFNode
 from torch import Tensor
 
 from spikeport.scripts.peers.peer import Mode
+from spikeport.scripts.peers.spikingjelly_implementations import available, choose
 
 TIME_FIRST = True
 
@@ -20,10 +24,20 @@ class _Layer:
 
 
 class MultiStep(_Layer):
-    """step_mode "m": its sequence operator, which keeps every potential of the chunk."""
+    """step_mode "m": its sequence operator, which keeps every potential of the chunk.
 
-    def __init__(self) -> None:
+    Args:
+        implementation: of the operator on a GPU.
+    """
+
+    def __init__(self, implementation: str = "auto") -> None:
         super().__init__("m")
+        self.implementation = implementation
+
+    def start(self, v0: Tensor) -> None:
+        """See ``Layer``."""
+        choose(self.implementation)
+        super().start(v0)
 
     def __call__(self, current: Tensor) -> Tensor:
         """[t, B, ...] to [t, B, ...]."""
@@ -43,4 +57,10 @@ class SingleStep(_Layer):
         return spikes[None]
 
 
-MODES = (Mode("multi-step", MultiStep), Mode("single-step", SingleStep, 1))
+def modes(device: torch.device) -> tuple[Mode, ...]:
+    """Its ways on a device; on a GPU the sequence operator in each implementation there is."""
+    single = Mode("single-step", SingleStep, 1)
+    if device.type == "cpu":
+        return Mode("multi-step", MultiStep), single
+    names = available(device)
+    return *(Mode(f"multi-step, {name}", partial(MultiStep, name)) for name in names), single

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from spikeport.cpu.loader import why_unavailable
-from spikeport.scripts import bench_runs, benchmark, kernel_benchmark, performance_page
+from spikeport.scripts import bench_device, benchmark, kernel_benchmark, performance_page
 from spikeport.scripts.bench_runs import Contender, interleaved
 from spikeport.scripts.cli import main
 
@@ -107,7 +107,7 @@ def test_what_the_user_can_mend_is_one_line(arguments, message, capsys):
 
 def test_slow_contenders_run_once(monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr(bench_runs.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(bench_device.time, "perf_counter", lambda: next(clock))
     calls = []
 
     def named(name):
