@@ -7,11 +7,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/spikeport demo
 
-# In two processes: after the other tests torch.load fails in these; why is not known yet.
-LOADING = tests/zoo tests/scripts/test_train_cifar.py
 test: lint
-	$(BIN)/pytest $(LOADING)
-	$(BIN)/pytest $(addprefix --ignore=,$(LOADING))
+	$(BIN)/pytest
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow

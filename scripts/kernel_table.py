@@ -141,9 +141,11 @@ def _program(build: Build, *options: str) -> Iterator[tuple[Any, str]]:
 
 def _bytes(program: Any, size_of: Any, get: Any) -> bytes:
     _, size = size_of(program)
-    buffer = b" " * size
+    # not bytes, as in NVIDIA's examples: Python has one object for all b" ", which an empty log of
+    # one byte would overwrite
+    buffer = bytearray(size)
     get(program, buffer)
-    return buffer
+    return bytes(buffer)
 
 
 def usage(log: str) -> Usage:

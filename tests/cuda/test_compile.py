@@ -49,6 +49,13 @@ def test_reads_128_bits_and_fuses_nothing(name):
 
 
 @needs_nvrtc
+def test_an_empty_log_is_written_to_memory_of_its_own():
+    """``b" "`` is one object of the whole process: torch.load failed after NVRTC wrote to it."""
+    kernel_table.ptx(BUDGET["unpack"][0])
+    assert bytes([32])[0] == 32
+
+
+@needs_nvrtc
 def test_values_are_written_128_bits_at_once():
     ptx = kernel_table.ptx(BUDGET["scan general half values"][0])
     assert re.search(r"st\.global\.v4\.[bfu]32", ptx)
