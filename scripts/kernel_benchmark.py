@@ -5,7 +5,9 @@ Run as ``python -m spikeport.scripts.kernel_benchmark``.
 
 import argparse
 import json
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -60,7 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not options.json:
                 print(_line(rows[-1], peak), flush=True)
     if options.json:
-        report = {"path": paths()[0], "peak_adds": peak, "machine": machine(), "rows": rows}
+        given = sys.argv[1:] if arguments is None else arguments
+        command = shlex.join(["python", "-m", "spikeport.scripts.kernel_benchmark", *given])
+        report = {
+            "command": command,
+            "path": paths()[0],
+            "peak_adds": peak,
+            "machine": machine(),
+            "rows": rows,
+        }
         if options.curves:
             report |= curves(lambda shape, density, time: _at(time, shape, density, options, peak))
         print(json.dumps(report, indent=1))

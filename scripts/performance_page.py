@@ -158,8 +158,7 @@ def _layers(kernels: dict[str, Any]) -> str:
         ]
         for row in kernels["rows"]
     ]
-    command = "python -m spikeport.scripts.kernel_benchmark --json --curves"
-    return f"{text}\n    {command}\n\n{_table(heads, lines)}"
+    return f"{text}\n    {kernels['command']}\n\n{_table(heads, lines)}"
 
 
 def _table(heads: list[str], lines: list[list[str]]) -> str:

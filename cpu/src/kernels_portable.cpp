@@ -12,6 +12,7 @@ namespace spikeport_portable {
 #include "neuron.h"
 #include "lists.h"
 #include "pixels.h"
+#include "gather.h"
 #include "layer.h"
 #include "sums.h"
 #include "maxpool.h"
