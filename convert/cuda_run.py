@@ -6,7 +6,6 @@ timestep, the sums that a readout wants. Spikes are written in the type that the
 as bits where that is a pool or a linear layer that adds up few weights.
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from spikeport.convert.cuda_layers import FiringLayer, Packed, Totals
 from spikeport.convert.emitted import Emitted, Watcher
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
 
 SPARSE_BELOW = 1 / 32  # share of the inputs that fire; not measured on a GPU yet
-LARGEST_TENSOR = 2**30  # bytes: longer chunks are no faster
-SHARE_OF_MEMORY = 1 / 16  # for the largest tensor of a chunk
 
 
 @dataclass(frozen=True)
@@ -54,16 +50,6 @@ class CudaRun(_Run):
         self.marks: Sequence[int] = ()
         self.learns = may_differentiate(network, x)
         self.sparse: dict[fx.Node, bool] = {}
-
-    def default_chunk(self) -> int:
-        """Timesteps at once where the caller leaves it open: as memory allows."""
-        x = self.static[self.nodes[0]]
-        shapes = [n.meta.get("shape") or [1] for n in self.nodes if n.meta["role"] in IN_TIME]
-        largest = max((math.prod(shape) for shape in shapes), default=1)
-        images = x.numel() / math.prod(self.network.traced_shape)
-        free, _ = torch.cuda.mem_get_info(x.device)
-        room = min(LARGEST_TENSOR, free * SHARE_OF_MEMORY)
-        return max(1, int(room / (largest * images * x.element_size())))
 
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps; see ``_Run.advance``."""
@@ -180,23 +166,14 @@ class CudaRun(_Run):
     def _sum(
         self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
     ) -> Any:
-        """In float32: a half holds no sum of many timesteps."""
         if isinstance(values[node], Totals):
             return values[node].between(*span)
-        return pytree.tree_map_only(
-            Tensor,
-            lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(0, dtype=torch.float32),
-            values[node],
-        )
-
-    def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
-        dtype = self.static[self.nodes[0]].dtype
-        return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
+        return super()._sum(node, values, steps, span)
 
     def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:
         changing = [arg for arg in node.all_input_nodes if arg.meta["role"] in IN_TIME]
         alone = len(changing) == 1 and changing[0] is node.args[0] and isinstance(args[0], Tensor)
-        plain = self.watch is None and not self.learns and len(node.meta.get("shape") or ()) > 0
+        plain = self.watch is None and len(node.meta.get("shape") or ()) > 0
         if not alone or not plain or args[0].dtype not in ELEMENT:
             return super()._difference(node, args, kwargs, steps)
         whole, x = homogeneous(node), args[0].unflatten(0, (steps, -1))

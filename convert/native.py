@@ -27,7 +27,7 @@ from spikeport.convert.native_plan import (
     runs_in_order,
 )
 from spikeport.convert.roles import IN_TIME
-from spikeport.convert.simulate import _chunk_size, _Run
+from spikeport.convert.simulate import _Run
 from spikeport.cpu.loader import why_unavailable
 from spikeport.cpu.maxpool import max_pool
 from spikeport.cpu.streams import Stream
@@ -67,7 +67,7 @@ class NativeRun(_Run):
             if isinstance(part, Current) and not part.static
         ]
         if torch_only or loose:
-            return _chunk_size(self.network, self.static[self.nodes[0]])
+            return super().default_chunk()
         return CHUNK
 
     @torch.no_grad()

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from spikeport.convert.emitted import Emitted, Observer, Watcher, values_to
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import call_node, returned
+from spikeport.convert.neurons.spiking_neuron import at_least_float32
 from spikeport.convert.ops import SLOPED
 from spikeport.convert.readout import Readout
 from spikeport.convert.roles import IN_TIME, homogeneous
@@ -28,7 +29,9 @@ from spikeport.convert.roles import IN_TIME, homogeneous
 if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
 
-CHUNK_BYTES = 16 * 2**20  # of the largest tensor; larger ones miss the cache and are slower
+CHUNK_BYTES = 16 * 2**20  # of the largest tensor; larger ones miss a CPU's cache and are slower
+GPU_CHUNK_BYTES = 2**30  # on a GPU: longer chunks are no faster
+SHARE_OF_GPU = 1 / 16  # of its free memory, for the largest tensor of a chunk
 
 
 def simulate(
@@ -44,7 +47,8 @@ def simulate(
         network: calibrated.
         x: [B, C, ...], presented at every timestep.
         timesteps: T >= 1.
-        chunk: timesteps simulated at once; by default as many as fit CHUNK_BYTES.
+        chunk: timesteps simulated at once; by default as many as fit CHUNK_BYTES, on a GPU as
+            its free memory allows.
         observe: called as ``observe(name, emitted, first)`` with what each neuron and each
             max-pool of spikes emitted in a chunk or a part of it, [t, B, ...], and the number of
             timesteps before that.
@@ -99,7 +103,8 @@ def _start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> "_Run
     return special or _Run(network, x, watch)
 
 
-def _chunk_size(network: "SpikingNetwork", x: Tensor) -> int:
+def _chunk_size(network: "SpikingNetwork", x: Tensor, room: float) -> int:
+    """Timesteps whose largest tensor takes up to ``room`` bytes, at least one."""
     shapes = [
         node.meta["shape"]
         for node in network.graph.nodes
@@ -107,7 +112,15 @@ def _chunk_size(network: "SpikingNetwork", x: Tensor) -> int:
     ]
     traced = max((torch.Size(shape).numel() for shape in shapes), default=1)
     largest = traced * x.numel() / torch.Size(network.traced_shape).numel()
-    return max(1, int(CHUNK_BYTES / (largest * x.element_size())))
+    return max(1, int(room / (largest * x.element_size())))
+
+
+def _room(device: torch.device) -> float:
+    """Bytes for the largest tensor of a chunk."""
+    if device.type != "cuda":
+        return CHUNK_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(GPU_CHUNK_BYTES, free * SHARE_OF_GPU)
 
 
 class _Run:
@@ -137,7 +150,8 @@ class _Run:
 
     def default_chunk(self) -> int:
         """Timesteps at once where the caller leaves it open."""
-        return _chunk_size(self.network, self.static[self.nodes[0]])
+        x = self.static[self.nodes[0]]
+        return _chunk_size(self.network, x, _room(x.device))
 
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps.
@@ -206,11 +220,16 @@ class _Run:
     ) -> Any:
         """A value added up over timesteps [begin, end) of the chunk, [B, ...]."""
         return pytree.tree_map_only(
-            Tensor, lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(0), values[node]
+            Tensor,
+            lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(
+                0, dtype=at_least_float32(v.dtype)
+            ),
+            values[node],
         )
 
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
-        return pytree.tree_map_only(Tensor, lambda v: v / timesteps, total)
+        dtype = self.static[self.nodes[0]].dtype
+        return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         role = node.meta["role"]
@@ -236,21 +255,25 @@ class _Run:
         for index, source in enumerate(names):
             if not isinstance(source, fx.Node) or source.meta["role"] not in IN_TIME:
                 continue
-            total = leaves[index].unflatten(0, (steps, -1)).cumsum(0) + sums.get(index, 0.0)
+            part, wide = (
+                leaves[index].unflatten(0, (steps, -1)),
+                at_least_float32(leaves[index].dtype),
+            )
+            total = part.cumsum(0, dtype=wide) + sums.get(index, 0.0)
             sums[index] = total[-1]
             mean = total if whole else total / self._times(total, steps)
-            leaves[index] = mean.flatten(0, 1)
+            leaves[index] = mean.flatten(0, 1).to(part.dtype)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         values, structure = pytree.tree_flatten(call_node(self.network, node, args, kwargs))
         previous = previous or [0.0] * len(values)
         emitted = list(values)
         for index, value in enumerate(values):
             if isinstance(value, Tensor) and value.is_floating_point():  # not indices of maxima
-                at_mean = value.unflatten(0, (steps, -1))
+                at_mean = value.unflatten(0, (steps, -1)).to(at_least_float32(value.dtype))
                 sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
                 before = torch.cat([torch.zeros_like(sum_now[:1]) + previous[index], sum_now[:-1]])
                 previous[index] = sum_now[-1]
-                emitted[index] = (sum_now - before).flatten(0, 1)
+                emitted[index] = (sum_now - before).flatten(0, 1).to(value.dtype)
         self.state[node] = (sums, previous)
         if node.meta["spikes"] and node.meta["op"] not in SLOPED:  # the neuron before it was shown
             self._show(node, Emitted(emitted[0].unflatten(0, (steps, -1)), self.time))

@@ -75,18 +75,22 @@ class SpikingNeuron(nn.Module):
             state: where the last chunk ended; None to start at ``v0``.
 
         Returns:
-            The emitted values (spikes times threshold), [T, B, ...], and the state after them.
+            The emitted values (spikes times threshold), [T, B, ...], in the currents' dtype, and
+            the state after them. State and arithmetic are in float32 for half currents.
         """
-        threshold = self.per_channel(self.threshold, current[0])
+        wide = at_least_float32(current.dtype)
+        like = current[0].to(wide)
+        threshold = self.per_channel(self.threshold, like)
         if state is None:
-            state = self.start(current[0])
+            state = self.start(like)
         lowest, highest = self._total_bounds(threshold)
         emitted = []
         for now in current:
+            now = now.to(wide)
             if state.time < len(self.correction):
                 now = now + self.per_channel(self.correction[state.time], now)
             out, state = self.spec.step(now, state, threshold, lowest, highest)
-            emitted.append(out)
+            emitted.append(out.to(current.dtype))
         return (torch.stack(emitted) if len(emitted) > 1 else emitted[0][None]), state
 
     def events(self, emitted: Tensor, before: State | None) -> Tensor:
@@ -96,8 +100,10 @@ class SpikingNeuron(nn.Module):
             emitted: of a chunk, from ``forward``.
             before: the state that ``forward`` was given.
         """
-        threshold = self.per_channel(self.threshold, emitted[0])
-        return self.spec.events(emitted, before or self.start(emitted[0]), threshold)
+        wide = emitted.to(at_least_float32(emitted.dtype))
+        threshold = self.per_channel(self.threshold, wide[0])
+        events = self.spec.events(wide, before or self.start(wide[0]), threshold)
+        return events.to(emitted.dtype)
 
     def start(self, like: Tensor) -> State:
         """The state before the first timestep, for an input shaped like [B, ...]."""
@@ -132,3 +138,8 @@ class SpikingNeuron(nn.Module):
             f"{self.max_up} up, {self.max_down} down, range [{self.low:g}, {self.high:g}], "
             f"{self.channels} channels"
         )
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """What sums over time are kept in: a half holds none of many timesteps."""
+    return torch.promote_types(dtype, torch.float32)
