@@ -21,8 +21,11 @@ class BiasOnset(LayerwisePass):
     t (over a layer's channels, positions and images; I_t is the spiking network's current), the
     correction ``(ρ_t − 1)·b`` makes it ``Σ_t ρ_t·z``: since ReLU networks are positively
     homogeneous, the start-up is then a scaled copy of the source network, with the same answer.
-    Ours; it estimates one number per layer and timestep and writes ``neuron.correction``.
+    Ours; it estimates one number per layer and timestep, so it reads 32 images, and writes
+    ``neuron.correction``.
     """
+
+    enough = 32
 
     def begin(
         self, network: SpikingNetwork, images: Tensor, memory: dict[str, dict[str, Any]]

@@ -8,10 +8,11 @@ so that one forward over the data serves all passes of a recipe.
 """
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -102,12 +103,15 @@ class LayerwisePass:
         changes_weights: whether ``adjust_weights`` does anything.
         sets_thresholds: whether it gives a threshold to a layer that has none yet.
         for_one_T: whether what it sets is good for that T only.
+        enough: images that tell it all it asks; if all passes of a forward have seen theirs, the
+            forward ends.
     """
 
     timesteps: int = field(default=0, kw_only=True)
     changes_weights = False
     sets_thresholds = False
     for_one_T = True
+    enough: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         check_timesteps(type(self).__name__, self.timesteps)
@@ -152,14 +156,18 @@ def run_layerwise(
     weights = any(one.changes_weights for one in passes)
     source = copy.deepcopy(network) if weights else network
     memories: list[dict[str, Any]] = [{} for _ in passes]
-    portion = 0
+    portion, seen = 0, 0
+    enough = max(one.enough for one in passes)
     for batch in stream(batches, f"calibrating on {timesteps} timesteps", progress):
         images, _ = images_and_labels(batch)
         network.check_input(images)
         if portion or not any(one.sets_thresholds for one in passes):
             network.check_calibrated()
         for part in images.split(_portion(network, images, timesteps)):
+            if seen >= enough:
+                return
             portion += 1
+            seen += len(part)
             reading = _reading(source, part, weights)
             for one, memory in zip(passes, memories, strict=True):
                 one.begin(network, part, memory)

@@ -61,6 +61,15 @@ def test_the_first_layer_has_its_input_from_the_start(deep, data):
     assert float(last.correction[0].abs().max()) > 0.1
 
 
+def test_late_biases_end_with_the_images_that_they_need(deep, data):
+    few, all_of_them = build(deep, data[0], Neuron(1, 1)), build(deep, data[0], Neuron(1, 1))
+    for snn, images in ((few, data[:1]), (all_of_them, data)):
+        calibrate(snn, data, PLAIN, progress=False)
+        calibrate(snn, images, [BiasOnset(timesteps=8)], progress=False)
+    for name, neuron in few.neurons.items():
+        assert torch.equal(neuron.correction, all_of_them.neurons[name].correction)
+
+
 def test_a_delayed_readout_is_the_mean_of_the_last_timesteps(deep, data):
     snn = build(deep, data[0], Neuron(1, 1))
     calibrate(snn, data, PLAIN, progress=False)
