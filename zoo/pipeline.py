@@ -1,6 +1,7 @@
 """The one call: load, trace, replace, calibrate."""
 
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Any
 
 from torch import nn
@@ -63,6 +64,7 @@ def to_snn(
         own = RECIPES[recipe].neuron if isinstance(recipe, str) else None
         neuron = own or KINDS["signed"]
     spec = neuron_spec(neuron)
+    by_name = isinstance(model, str)
     source = model if isinstance(model, str) else type(model).__name__
     if isinstance(model, str):
         model = load_model(model, checkpoint)
@@ -76,6 +78,7 @@ def to_snn(
         bar.update()
     network.info.update(
         source=source,
+        by_name=by_name,
         checkpoint=checkpoint,
         neuron=repr(spec),
         analog_bottlenecks=analog_bottlenecks,
@@ -86,7 +89,7 @@ def to_snn(
     return network
 
 
-def load_source(snn: SpikingNetwork, model: nn.Module) -> None:
+def load_source(snn: SpikingNetwork, model: nn.Module | str | PathLike[str]) -> None:
     """Put the weights of a fine-tuned source network into its conversion, in place.
 
     Batch norms are folded and branches merged on the way. Thresholds stay as they were calibrated;
@@ -95,9 +98,20 @@ def load_source(snn: SpikingNetwork, model: nn.Module) -> None:
     Args:
         snn: made by ``to_snn`` or loaded from a file.
         model: the source architecture with the new weights
-            (``model.load_state_dict(checkpoint)``), in eval mode; never modified.
+            (``model.load_state_dict(checkpoint)``), in eval mode; never modified. Or the file of a
+            checkpoint, if the network was converted by name; see ``load_model``.
 
     Raises:
-        ConversionError: the model has another structure than the one that was converted.
+        ConversionError: the model has another structure than the one that was converted; a file,
+            and the network was converted from a module.
+        ValueError: the file's weights do not fit the model.
     """
+    if not isinstance(model, nn.Module):
+        if not snn.info.get("by_name"):
+            raise ConversionError(
+                f"the network was converted from a {snn.info.get('source', 'module')}, not by "
+                f"name, so that {str(model)!r} cannot be read into it; pass the module with the "
+                "new weights"
+            )
+        model = load_model(snn.info["source"], model)
     reloading.load_source(snn, model, simplify)

@@ -1,12 +1,16 @@
 """The one call, on names, modules and bad input."""
 
+import copy
+
 import pytest
 import timm
 import torch
+import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
 from spikeport.convert import ConversionError, Neuron
-from spikeport.zoo.pipeline import to_snn
+from spikeport.zoo.pipeline import load_source, to_snn
 from spikeport.zoo.timm_layers import simplify
 
 
@@ -60,8 +64,6 @@ def test_labels_are_ignored(images):
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "repvgg_a0"])
 @torch.no_grad()
 def test_simplified_layers_compute_the_same_at_any_size(name):
-    import copy
-
     model = randomised(name)
     simple = copy.deepcopy(model)
     simplify(simple)
@@ -115,3 +117,46 @@ def test_the_source_model_is_left_alone(images):
     assert classes == [type(module) for module in model.modules()]
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+@torch.no_grad()
+def test_a_checkpoint_file_goes_into_a_network_converted_by_name(images, tmp_path):
+    snn = to_snn("resnet10t", images, checkpoint="random", progress=False)
+    tuned = randomised("resnet10t")
+    save_file(tuned.state_dict(), tmp_path / "tuned.safetensors")
+    load_source(snn, tmp_path / "tuned.safetensors")
+    assert torch.allclose(snn.analog(images[0]), tuned(images[0]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_checkpoint_file_needs_a_name(images, tmp_path):
+    snn = to_snn(randomised("resnet10t"), images, progress=False)
+    with pytest.raises(ConversionError, match="a ResNet, not by name.*pass the module"):
+        load_source(snn, tmp_path / "tuned.safetensors")
+
+
+@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8"])
+@torch.no_grad()
+def test_branches_are_merged_first(name, images):
+    model = randomised(name)
+    snn = to_snn(model, images, progress=False)
+    merged = copy.deepcopy(model)
+    simplify(merged)
+
+    def layers(network):
+        return sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in network.modules())
+
+    assert layers(snn) == layers(merged) < layers(model)
+    expected = model(images[0])
+    assert (snn.analog(images[0]) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("make", [torchvision.models.googlenet, torchvision.models.inception_v3])
+@torch.no_grad()
+def test_auxiliary_heads_are_left_out(make):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 80, 80)
+    model = make(weights=None, init_weights=False, num_classes=10, aux_logits=True).eval()
+    snn = to_snn(model, [x], recipe="max", progress=False)
+    assert not [name for name, _ in snn.named_modules() if "aux" in name.lower()]
+    assert torch.allclose(snn.analog(x), model(x), rtol=1e-4, atol=1e-5)
+    assert snn(x, 2).shape == (2, 10)
