@@ -8,7 +8,7 @@ demo: $(VENV)/.demo
 	$(BIN)/spikeport demo
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow

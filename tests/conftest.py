@@ -1,4 +1,8 @@
-"""Tests marked `gpu` are skipped where the GPU backend cannot run."""
+"""For all tests: those marked `gpu` need a GPU; what tests measured is shown at the end.
+
+A test shows a text by ``record_property("shown", text)``, which also comes through from the other
+processes of `pytest -n`.
+"""
 
 import pytest
 
@@ -11,3 +15,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if reason:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.getreports("")  # of teardowns: one for every test
+    measured = [pair for report in reports for pair in report.user_properties]
+    for kind, text in measured:
+        if kind == "shown":
+            terminalreporter.write_line(text)
+    usages = dict(row for kind, row in measured if kind == "kernel usage")
+    if usages:
+        from spikeport.scripts.kernel_table import Usage, table
+
+        rows = {name: [Usage(*one) for one in row] for name, row in usages.items()}
+        terminalreporter.section("GPU kernels by architecture")
+        terminalreporter.write_line(table(rows))

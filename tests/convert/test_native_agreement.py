@@ -57,7 +57,7 @@ def differing(snn, x):
 
 
 @pytest.mark.parametrize("kind", ["if", "signed", "multi-level"])
-def test_share_of_spikes_that_differ(kind, calibrate, capsys):
+def test_share_of_spikes_that_differ(kind, calibrate, record_property):
     torch.manual_seed(1)
     x = torch.randn(2, 3, 64, 64)
     snn = calibrate(build(model(), x, KINDS[kind]), x)
@@ -67,11 +67,8 @@ def test_share_of_spikes_that_differ(kind, calibrate, capsys):
             neuron.v0.copy_(neuron.threshold / 2)
     found = differing(snn, x)
     total, wrong = (sum(column) for column in zip(*found.values(), strict=True))
-    with capsys.disabled():
-        print(f"\n{kind}: {wrong} differ of {total} spikes on equal inputs ({wrong / total:.1e})")
-        for name, (size, count) in found.items():
-            if count:
-                print(f"    {name}: {count} of {size} ({count / size:.1e})")
+    share = f"{wrong} of {total} ({wrong / total:.1e})"
+    record_property("shown", f"cpu and torch, {kind}: spikes that differ on equal inputs: {share}")
     assert set(found) >= set(snn.neurons)
     assert wrong < 1e-5 * total
     answers = {}

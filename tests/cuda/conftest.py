@@ -9,23 +9,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for kernelhost
 
 
-USAGES: dict[str, list] = {}  # of the kernels that were compiled, for the end of the run
-
-
-@pytest.fixture(scope="session")
-def usages() -> dict[str, list]:
-    """What each form of a kernel takes on each architecture; shown at the end."""
-    return USAGES
-
-
-def pytest_terminal_summary(terminalreporter) -> None:
-    if USAGES:
-        from spikeport.scripts.kernel_table import table
-
-        terminalreporter.section("GPU kernels by architecture")
-        terminalreporter.write_line(table(USAGES))
-
-
 @pytest.fixture
 def cupy(monkeypatch) -> Iterator:
     """A stand-in for CuPy that runs the kernels on CPU tensors and checks every launch."""

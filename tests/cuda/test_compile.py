@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import astuple
 
 import pytest
 
@@ -14,25 +15,28 @@ needs_nvrtc = pytest.mark.skipif(
 )
 
 
-def compile_everywhere(build):
-    return [kernel_table.compiled(build, architecture)[0] for architecture in ARCHITECTURES]
+def compile_everywhere(name, build, record_property):
+    """What the kernel takes on each architecture; shown at the end of the tests."""
+    usages = [kernel_table.compiled(build, architecture)[0] for architecture in ARCHITECTURES]
+    record_property("kernel usage", (name, [astuple(usage) for usage in usages]))
+    return usages
 
 
 @needs_nvrtc
 @pytest.mark.parametrize("name", BUDGET)
-def test_within_budget(name, usages):
+def test_within_budget(name, record_property):
     build, most = BUDGET[name]
-    usages[name] = compile_everywhere(build)
-    assert [usage.spilled for usage in usages[name]] == [0] * len(ARCHITECTURES)
-    assert max(usage.registers for usage in usages[name]) <= most
+    usages = compile_everywhere(name, build, record_property)
+    assert [usage.spilled for usage in usages] == [0] * len(ARCHITECTURES)
+    assert max(usage.registers for usage in usages) <= most
 
 
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MORE)
-def test_other_forms_do_not_spill(name, usages):
-    usages[name] = compile_everywhere(MORE[name])
-    assert [usage.spilled for usage in usages[name]] == [0] * len(ARCHITECTURES)
+def test_other_forms_do_not_spill(name, record_property):
+    usages = compile_everywhere(name, MORE[name], record_property)
+    assert [usage.spilled for usage in usages] == [0] * len(ARCHITECTURES)
 
 
 def test_every_kernel_has_a_budget():
