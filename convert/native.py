@@ -365,10 +365,23 @@ def start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> _Run |
     if network.backend == "auto" and _may_differentiate(network, x):
         return None
     if reason is None:
-        return NativeRun(network, x, watch)
+        return NativeRun(network, _as_convolutions_read(network, x), watch)
     if network.backend == "cpu":
         raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
     return None
+
+
+def _as_convolutions_read(network: "SpikingNetwork", x: Tensor) -> Tensor:
+    """Images with channels innermost, if only convolutions read them: so are their outputs then.
+
+    The neurons want them so, and turning a map in memory takes as long as its convolution.
+    """
+    readers = next(iter(network.graph.nodes)).users
+    plain = all(
+        node.op == "call_module" and type(network.get_submodule(str(node.target))) is nn.Conv2d
+        for node in readers
+    )
+    return x.contiguous(memory_format=torch.channels_last) if plain and x.ndim == 4 else x
 
 
 def _may_differentiate(network: "SpikingNetwork", x: Tensor) -> bool:
