@@ -53,6 +53,16 @@ models are *others*: smooth activations, layer norms, attention.
 
 {failures}
 
+## Gates
+
+A squeeze-excite gate is evaluated on the running mean of its pooled input. Its product with a
+stream of spikes is a difference too, exact in the limit, and the layer behind it receives the
+spikes of signed neurons of its own, so that every synaptic operation stays an accumulate of an
+unscaled weight. A product that passes the stream's spikes on instead, each times the gate of its
+channel at that timestep, needs no such neurons, but its spikes come in as many sizes as there are
+channels and images: a multiplication per synapse, and no packed spikes for the engine. It also
+never corrects what the first timesteps scaled wrongly.
+
 ## Adding support for an operation
 
 An unsupported operation is refused with its name and the path of its module. One call says how it

@@ -160,3 +160,15 @@ def test_auxiliary_heads_are_left_out(make):
     assert not [name for name, _ in snn.named_modules() if "aux" in name.lower()]
     assert torch.allclose(snn.analog(x), model(x), rtol=1e-4, atol=1e-5)
     assert snn(x, 2).shape == (2, 10)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_a_model_on_a_gpu_stays_there(images):
+    model = randomised("resnet10t")
+    expected = to_snn(model, images, progress=False)
+    snn = to_snn(model.cuda(), [batch.cuda() for batch in images], progress=False)
+    assert {value.device.type for value in snn.state_dict().values()} == {"cuda"}
+    for name, neuron in snn.neurons.items():
+        assert torch.allclose(neuron.threshold.cpu(), expected.neurons[name].threshold, rtol=1e-3)
+    assert snn(images[0].cuda(), 4).is_cuda
