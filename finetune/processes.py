@@ -1,0 +1,79 @@
+"""Several processes that train one network, each on its share of the images.
+
+``torchrun --nproc_per_node=N`` starts them; whoever calls ``finetune`` has initialised
+``torch.distributed``. Without it there is one process, and nothing here does anything.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+
+def count() -> int:
+    """Processes that train together."""
+    active = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if active else 1
+
+
+def is_first() -> bool:
+    """Whether this process writes files and shows bars."""
+    return count() == 1 or distributed.get_rank() == 0
+
+
+def from_first(value: Any) -> Any:
+    """An object of the first process, in all of them; others' own is not read."""
+    if count() == 1:
+        return value
+    holder = [value if is_first() else None]
+    distributed.broadcast_object_list(holder)
+    return holder[0]
+
+
+def added(values: Tensor) -> Tensor:
+    """Elementwise sum over the processes, on the CPU."""
+    if count() == 1:
+        return values.cpu()
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    values = values.to(device, copy=True)
+    distributed.all_reduce(values)
+    return values.cpu()
+
+
+def wrapped(module: nn.Module) -> nn.Module:
+    """The module whose backward averages gradients over the processes.
+
+    A parameter may be without a gradient in some steps: corrections of timesteps beyond T.
+    """
+    if count() == 1:
+        return module
+    return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The same for gradients that were made by several calls of backward."""
+    if count() == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad and parameter.numel():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= count()
+
+
+def loader(dataset: Dataset[Any], batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    """A loader over this process's share; ``finetune`` tells its sampler the epoch.
+
+    Args:
+        dataset: all images, the same in every process.
+        batch_size: of each process.
+        shuffle: another order in every epoch.
+    """
+    if count() == 1:
+        return DataLoader(dataset, batch_size, shuffle)
+    sampler: DistributedSampler[Any] = DistributedSampler(dataset, shuffle=shuffle)
+    return DataLoader(dataset, batch_size, sampler=sampler)
