@@ -44,7 +44,9 @@ def evaluate(
         for place, (_, answer) in enumerate(answers):
             right[place] += int((answer.argmax(1) == wanted.to(answer.device)).sum())
     counted = [*right, images_seen, counter.spikes, counter.neurons]
-    *correct, seen, spikes, neurons = processes.added(torch.tensor(counted, dtype=torch.float64)).tolist()
+    *correct, seen, spikes, neurons = processes.added(
+        torch.tensor(counted, dtype=torch.float64)
+    ).tolist()
     shares = {
         f"accuracy_{T}": 100 * found / seen for T, found in zip(timesteps, correct, strict=True)
     }

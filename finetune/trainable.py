@@ -164,7 +164,9 @@ class TrainableNeuron(SpikingNeuron):
 def _cut(state: State) -> State:
     if state.time == 0:  # v0 is a parameter
         return state
-    return State(state.v.detach(), None if state.total is None else state.total.detach(), state.time)
+    return State(
+        state.v.detach(), None if state.total is None else state.total.detach(), state.time
+    )
 
 
 def trainable(

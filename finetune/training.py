@@ -175,7 +175,9 @@ class Training:
         means["firing_rate"] = float(torch.stack(list(record.spikes.values())).detach().mean())
         right = 0 if labels is None else int((record.answer.argmax(1) == labels).sum())
         counts = {"images": len(images), "labelled": 0 if labels is None else len(images)}
-        return {key: value * len(images) for key, value in means.items()} | counts | {"right": right}
+        return (
+            {key: value * len(images) for key, value in means.items()} | counts | {"right": right}
+        )
 
     def _learn(
         self, images: Tensor, target: Target, timesteps: int

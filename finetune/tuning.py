@@ -154,7 +154,7 @@ def _check_leak(snn: SpikingNetwork, leak: float | str | None) -> None:
         if leak is not None and not isinstance(neuron.spec, Neuron):
             raise ConversionError(
                 f"leak={leak!r}, but layer '{name}' has {type(neuron.spec).__name__} neurons, "
-                "which have no leak; convert with Neuron, such as neuron=\"if\""
+                'which have no leak; convert with Neuron, such as neuron="if"'
             )
 
 

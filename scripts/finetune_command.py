@@ -111,7 +111,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log", metavar="DIR", help="log and state; a stopped training goes on from there"
     )
-    parser.add_argument("--device", default="cpu", help="default: cpu; cuda under torchrun: one each")
+    parser.add_argument(
+        "--device", default="cpu", help="default: cpu; cuda under torchrun: one each"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

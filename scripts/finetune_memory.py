@@ -78,9 +78,7 @@ def steps(timesteps: int) -> dict[str, Callable[[], Any]]:
 
     def online(method: str) -> None:
         nothing: frozenset[str] = frozenset()
-        learn_online(
-            network, images, timesteps, nothing, lambda r: r.answer.square().sum(), method
-        )
+        learn_online(network, images, timesteps, nothing, lambda r: r.answer.square().sum(), method)
 
     root = max(1, round(timesteps**0.5))
     return {

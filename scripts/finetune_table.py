@@ -121,7 +121,9 @@ def main() -> None:
     _print_table("TET, distillation", ["BPTT", "SLTT", "OTTT"], ways)
 
 
-def _print_table(corner: str, columns: list[str], cells: dict[str, list[Callable[[], float]]]) -> None:
+def _print_table(
+    corner: str, columns: list[str], cells: dict[str, list[Callable[[], float]]]
+) -> None:
     print(f"| {corner} | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
     for name, row in cells.items():

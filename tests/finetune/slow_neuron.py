@@ -46,9 +46,7 @@ class Slow:
 
     def __mul__(self, other: "Slow") -> "Slow":
         slopes = zip(self.slope, other.slope, strict=True)
-        return Slow(
-            self.value * other.value, [a * other.value + b * self.value for a, b in slopes]
-        )
+        return Slow(self.value * other.value, [a * other.value + b * self.value for a, b in slopes])
 
     def scaled(self, factor: float) -> "Slow":
         return Slow(self.value * factor, [factor * a for a in self.slope])

@@ -76,7 +76,10 @@ def test_the_sum_is_weighted_and_its_terms_are_not():
     total, named = terms(record(), target())
     assert float(total) == pytest.approx(2 * named["TET"] + 0.5 * named["CrossEntropy"])
     assert terms.names == ("TET", "CrossEntropy")
-    assert losses.Sum((losses.SpikeBudget(), losses.MembraneLoss())).statistics == {"spikes", "gaps"}
+    assert losses.Sum((losses.SpikeBudget(), losses.MembraneLoss())).statistics == {
+        "spikes",
+        "gaps",
+    }
 
 
 @pytest.mark.parametrize("terms", [(), (losses.TET(), losses.TET(0.5))])

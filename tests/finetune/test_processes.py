@@ -35,7 +35,9 @@ if count > 1:
 
 @pytest.mark.parametrize("method", ["bptt", "sltt"])
 def test_two_processes_do_what_one_does_with_the_whole_batch(method, digits, tmp_path):
-    sp.save(sp.to_snn(digits.ann, digits.train, "if", timesteps=2, progress=False), tmp_path / "net.snn")
+    sp.save(
+        sp.to_snn(digits.ann, digits.train, "if", timesteps=2, progress=False), tmp_path / "net.snn"
+    )
     torch.save(digits.train[:4], tmp_path / "data.pt")
     runs = []
     for rank, count in ((0, 1), (0, 2), (1, 2)):
@@ -45,7 +47,10 @@ def test_two_processes_do_what_one_does_with_the_whole_batch(method, digits, tmp
     found = [sp.load(tmp_path / f"{method}-{name}.snn") for name in ("1-0", "2-0", "2-1")]
     one, first, second = (network.state_dict() for network in found)
     start = sp.load(tmp_path / "net.snn").state_dict()
-    assert max(float((one[name] - start[name]).abs().max()) for name in one if one[name].numel()) > 1e-2
+    assert (
+        max(float((one[name] - start[name]).abs().max()) for name in one if one[name].numel())
+        > 1e-2
+    )
     for name, value in one.items():
         torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-5)
         assert torch.equal(first[name], second[name])

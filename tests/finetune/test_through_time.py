@@ -62,7 +62,9 @@ def definition(network, images, leak, method):
     """The gradients of a network of two hidden layers, by the papers' formulas."""
     weights = [network.get_submodule(name) for name in ("0", "2", "4")]
     neurons = [network.neurons[name] for name in ("1", "3")]
-    leaves = [value.detach().clone().requires_grad_() for m in weights for value in (m.weight, m.bias)]
+    leaves = [
+        value.detach().clone().requires_grad_() for m in weights for value in (m.weight, m.bias)
+    ]
     W, b = leaves[::2], leaves[1::2]
     potentials = [n.v0.detach().expand(len(images), -1) for n in neurons]
     traces = [torch.zeros_like(images), *(torch.zeros_like(p) for p in potentials)]

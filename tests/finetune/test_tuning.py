@@ -135,7 +135,9 @@ def test_the_log_names_every_term(snn, digits, tmp_path):
         assert float(row["loss"]) == pytest.approx(
             float(row["TET"]) + 0.5 * float(row["Distillation"]), abs=1e-4
         )
-        assert {"firing_rate", "train_accuracy", "accuracy_1", "accuracy_2", "accuracy_4"} <= set(row)
+        assert {"firing_rate", "train_accuracy", "accuracy_1", "accuracy_2", "accuracy_4"} <= set(
+            row
+        )
 
 
 def test_patience_returns_the_best(snn, digits, tmp_path):
