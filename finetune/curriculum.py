@@ -30,7 +30,7 @@ class Curriculum:
         Raises:
             ConversionError: no or bad timesteps, or annealing that does not go down to one T.
         """
-        several = [timesteps] if isinstance(timesteps, int) else list(timesteps)
+        several = timesteps if isinstance(timesteps, Sequence) else [timesteps]
         choices = tuple(sorted({require_timesteps(each) for each in several}))
         if not choices:
             raise ConversionError("timesteps is empty; pass a number, or several as in (1, 2, 4)")

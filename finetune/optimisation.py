@@ -94,23 +94,24 @@ class Average:
     """The exponential moving average of a network's parameters.
 
     Args:
-        network: its parameters now are the first average.
+        network: its trained parameters now are the first average; others, such as a leak that
+            follows a schedule, have none.
         decay: in [0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.values = {name: value.detach().clone() for name, value in _floats(network)}
+        self.values = {name: value.detach().clone() for name, value in _trained(network)}
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the parameters after a step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in _floats(network):
+        for name, value in _trained(network):
             self.values[name].lerp_(value, 1 - decay)
 
 
-def _floats(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    values = network.state_dict().items()
-    return ((name, value) for name, value in values if value.is_floating_point())
+def _trained(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    values = network.named_parameters()
+    return ((name, value) for name, value in values if value.requires_grad)

@@ -10,7 +10,8 @@ from torch import Tensor
 class Record(NamedTuple):
     """Outputs of every timestep, and means over the timesteps of what the layers did.
 
-    Only what some loss asks for is there; other dicts are empty. Keys are names of neuron layers.
+    Only the spikes and what some loss asks for are there; other dicts are empty. Keys are names of
+    neuron layers.
 
     Attributes:
         outputs: [T, B, ...], those of the readout's window.

@@ -1,7 +1,6 @@
 """Spikes as a function of the potential: a staircase, with a bump for the derivative of a step."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,80 +45,53 @@ class Staircase:
         )
 
     def count(self, u: Tensor) -> Tensor:
-        """Spikes without bounds, in thresholds; see ``Spec.step``."""
+        """Spikes without bounds at a potential u, in thresholds; see ``Spec.step``."""
         if isinstance(self.spec, Neuron):
             return u.floor().clamp_(-self.spec.max_down, self.spec.max_up)
         spikes = self.spec.nearest_power(u)
         return spikes if self.spec.signed else spikes.clamp_min(0)
 
+    def bounded(self, u: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
+        """Spikes that the neuron's memory allows.
 
-def fire(
-    staircase: Staircase,
-    surrogate: Surrogate,
-    width: float,
-    u: Tensor,
-    low: Tensor | None,
-    high: Tensor | None,
-) -> Tensor:
-    """Spikes of one timestep, differentiable.
-
-    The derivative by u is the sum of the bumps of all steps that the bounds leave; that by a bound
-    is 1 where it holds the spikes back.
-
-    Args:
-        staircase: of the neuron.
-        surrogate: shape of the bumps.
-        width: of the bumps, in thresholds for a step by one spike; steps by h spikes have h times
-            the width and the area h.
-        u: potential before firing, in thresholds, [B, ...].
-        low: least number of spikes that the neuron's memory allows, like u; None where any is.
-        high: the largest.
-    """
-    spikes: Tensor = _Fire.apply(u, low, high, staircase, surrogate, width)
-    return spikes
-
-
-class _Fire(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        u: Tensor,
-        low: Tensor | None,
-        high: Tensor | None,
-        staircase: Staircase,
-        surrogate: Surrogate,
-        width: float,
-    ) -> Tensor:
-        ctx.save_for_backward(u, low, high)
-        ctx.staircase, ctx.surrogate, ctx.width = staircase, surrogate, width
-        free = staircase.count(u)
-        kept = _within(free, low, high)
-        if isinstance(staircase.spec, MultiThreshold) and (low is not None or high is not None):
+        Args:
+            u: potential before firing, in thresholds, [B, ...].
+            low: least number of spikes, like u; None where any is.
+            high: the largest.
+        """
+        free = self.count(u)
+        kept = free if low is None else torch.maximum(free, low)
+        kept = kept if high is None else torch.minimum(kept, high)
+        if isinstance(self.spec, MultiThreshold) and kept is not free:
             return torch.where(kept == free, free, power_towards_zero(kept))
         return kept
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, low, high = ctx.saved_tensors
-        [grad] = grads
-        slope = torch.zeros_like(u)
-        for place, below, above in ctx.staircase.steps:
+    def slope(
+        self,
+        u: Tensor,
+        surrogate: Surrogate,
+        width: float,
+        low: Tensor | None,
+        high: Tensor | None,
+    ) -> Tensor:
+        """What stands in for the derivative of the spikes by u: the bumps that the bounds leave.
+
+        Args:
+            u: as for ``bounded``, and so are low and high.
+            surrogate: shape of the bumps.
+            width: of the bumps, in thresholds for a step by one spike; steps by h spikes have h
+                times the width and the area h.
+        """
+        total: Tensor | None = None
+        for place, below, above in self.steps:
             height = above - below
-            bump = ctx.surrogate.bump(u - place, height * ctx.width) * height
+            bump = surrogate.bump(u - place, height * width)
+            if height != 1:
+                bump.mul_(height)
             if low is not None:
-                bump = bump * (low <= below)
+                bump.mul_(low <= below)
             if high is not None:
-                bump = bump * (high >= above)
-            slope += bump
-        free = ctx.staircase.count(u)
-        grad_low = None if low is None else grad * (free < low)
-        grad_high = None if high is None else grad * (free > high)
-        return grad * slope, grad_low, grad_high, None, None, None
-
-
-def _within(spikes: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
-    if low is not None:
-        spikes = torch.maximum(spikes, low)
-    if high is not None:
-        spikes = torch.minimum(spikes, high)
-    return spikes
+                bump.mul_(high >= above)
+            total = bump if total is None else total.add_(bump)
+        assert total is not None  # every neuron has a step
+        return total

@@ -11,7 +11,7 @@ from spikeport.convert import ConversionError
 
 # bumps of unit area and unit height at 0
 SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
-    "triangle": lambda x: (1 - x.abs()).clamp_min(0),
+    "triangle": lambda x: (1 - x.abs()).clamp_min_(0),
     "rectangle": lambda x: (x.abs() < 0.5).to(x.dtype),
     "arctan": lambda x: 1 / (1 + (math.pi * x).square()),
     "sigmoid": lambda x: 4 * torch.sigmoid(4 * x) * torch.sigmoid(-4 * x),
@@ -60,4 +60,4 @@ class Surrogate:
 
     def bump(self, distance: Tensor, width: float) -> Tensor:
         """The derivative at some distances from the step, in thresholds."""
-        return SHAPES[self.shape](distance / width) / width
+        return SHAPES[self.shape](distance / width).div_(width)

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulate import _Run
 from spikeport.finetune.record import Record, joined
+from spikeport.finetune.scan import Scanned
 from spikeport.finetune.trainable import TrainableNeuron, trainable_neurons
 
 METHODS = ("bptt", "sltt", "ottt")
@@ -34,7 +35,7 @@ class TrainingRun(_Run):
     Args:
         network: trainable.
         x: [B, C, ...].
-        wants: statistics to note, of STATISTICS.
+        wants: statistics to note, of STATISTICS; spikes are noted anyway, for the log.
     """
 
     def __init__(self, network: SpikingNetwork, x: Tensor, wants: frozenset[str]) -> None:
@@ -63,20 +64,21 @@ class TrainingRun(_Run):
         name, current = str(node.target), self._unfold(node.args[0], values, steps)
         neuron = self.network.neuron(name)
         assert isinstance(neuron, TrainableNeuron)
-        out, potential, self.state[node] = neuron.fire(current, self.state.get(node))
-        self._note(name, neuron, out, potential)
-        return out.flatten(0, 1)
+        found, self.state[node] = neuron.fire(current, self.state.get(node))
+        self._note(name, neuron, found)
+        return found.emitted.flatten(0, 1)
 
-    def _note(self, name: str, neuron: TrainableNeuron, out: Tensor, potential: Tensor) -> None:
-        spikes = out / neuron.per_channel(neuron.threshold, out[0])
-        noting: dict[str, Callable[[], Tensor]] = {
-            "rates": lambda: out.sum(0),
-            "spikes": lambda: _over_neurons(spikes.abs()),
-            "membranes": lambda: _over_neurons(potential),
-            "gaps": lambda: _over_neurons((potential - spikes.detach()).square()),
-        }
-        for statistic in self.wants:
-            self.noted[statistic][name] = noting[statistic]()
+    def _note(self, name: str, neuron: TrainableNeuron, found: Scanned) -> None:
+        count = found.emitted[0, 0].numel()
+        self.noted["spikes"][name] = found.spikes / count
+        if "rates" in self.wants:
+            self.noted["rates"][name] = found.emitted.sum(0)
+        if "membranes" in self.wants:
+            self.noted["membranes"][name] = _over_neurons(found.potentials)
+        if "gaps" in self.wants:
+            threshold = neuron.per_channel(neuron.threshold, found.emitted[0])
+            spikes = (found.emitted / threshold).detach()
+            self.noted["gaps"][name] = _over_neurons((found.potentials - spikes).square())
 
 
 class OnlineRun(TrainingRun):
@@ -213,7 +215,11 @@ def learn_online(
         run = OnlineRun(network, x, wants, leak)
         for time in range(timesteps):
             outputs, *noted = run.part(1).tensors()
-            pairs = [(v, g / timesteps) for v, g in zip(noted, of_statistics) if g is not None]
+            pairs = [
+                (v, g / timesteps)
+                for v, g in zip(noted, of_statistics, strict=True)
+                if g is not None
+            ]
             if by_output is not None and time >= start:
                 pairs.append((outputs, by_output[time - start][None]))
             pairs = [(value, grad) for value, grad in pairs if value.requires_grad]
@@ -227,7 +233,7 @@ def learn_online(
 
 def _one_leak(network: SpikingNetwork) -> float:
     layers = trainable_neurons(network)
-    leaks = {1.0 if layer.leak is None else float(layer.leak) for layer in layers.values()}
+    leaks = {1.0 if layer.leak is None else layer.leak.item() for layer in layers.values()}
     learned = any(layer.leak is not None and layer.leak.requires_grad for layer in layers.values())
     if learned or len(leaks) > 1:
         raise ConversionError(

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from spikeport.convert import ConversionError, Neuron, SpikingNetwork, SpikingNeuron
 from spikeport.convert.graph import place
 from spikeport.convert.neurons import State
-from spikeport.finetune.staircase import Staircase, fire
+from spikeport.finetune.scan import Rule, Scanned, scan
+from spikeport.finetune.staircase import Staircase
 from spikeport.finetune.surrogates import Surrogate
 
 LEAST_POTENTIAL = 1e-3  # in thresholds; a logarithm has no 0
@@ -61,9 +62,10 @@ class TrainableNeuron(SpikingNeuron):
         self.log_threshold = nn.Parameter(theta.log())
         self.log_potential = nn.Parameter(potential.log())
         self.correction = nn.Parameter(source.correction.detach().clone())
-        leaky = isinstance(source.spec, Neuron)
-        leak = torch.tensor(source.spec.leak if isinstance(source.spec, Neuron) else 1.0).to(theta)
-        self.leak = nn.Parameter(leak, requires_grad=learn_leak) if leaky else None
+        self.leak: nn.Parameter | None = None
+        if isinstance(source.spec, Neuron):
+            leak = theta.new_tensor(source.spec.leak)
+            self.leak = nn.Parameter(leak, requires_grad=learn_leak)
 
     @property
     def threshold(self) -> Tensor:  # type: ignore[override]
@@ -83,10 +85,10 @@ class TrainableNeuron(SpikingNeuron):
 
     def forward(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over the timesteps of a chunk; see ``SpikingNeuron.forward``."""
-        emitted, _, state = self.fire(current, state)
-        return emitted, state
+        found, state = self.fire(current, state)
+        return found.emitted, state
 
-    def fire(self, current: Tensor, state: State | None) -> tuple[Tensor, Tensor, State]:
+    def fire(self, current: Tensor, state: State | None) -> tuple[Scanned, State]:
         """Run over the timesteps of a chunk.
 
         Args:
@@ -94,53 +96,39 @@ class TrainableNeuron(SpikingNeuron):
             state: where the last chunk ended; None at the start.
 
         Returns:
-            The emitted values, activation units, and the potentials before firing, in thresholds,
-            both [t, B, ...]; the state after them.
+            What they gave, and the state after them.
         """
         current = current.to(self.log_threshold.dtype)
         threshold = self.per_channel(self.threshold, current[0])
         state = self.start(current[0]) if state is None else state
-        bounds = self._total_bounds(threshold.detach())
-        emitted, potentials = [], []
-        for now in current:
-            if self.online:
-                state = _cut(state)
-            if state.time < len(self.correction):
-                now = now + self.per_channel(self.correction[state.time], now)
-            if self.traced:
-                now = now + self._credit(state.time, now)
-            out, u, state = self._step(now, state, threshold, bounds)
-            emitted.append(out)
-            potentials.append(u)
-        return torch.stack(emitted), torch.stack(potentials), state
+        state = _cut(state) if self.online else state
+        current = self._with_corrections(current, state.time)
+        low, high = self._total_bounds(threshold.detach())
+        hard = isinstance(self.spec, Neuron) and self.spec.hard_reset
+        rule = Rule(self.staircase, self.surrogate, self.width, hard, low, high)
+        found = scan(current, threshold, self._factor(), state.v, state.total, state.time, rule)
+        return found, State(found.v, found.total, state.time + len(current))
 
-    def _step(
-        self,
-        now: Tensor,
-        state: State,
-        threshold: Tensor,
-        bounds: tuple[Tensor | None, Tensor | None],
-    ) -> tuple[Tensor, Tensor, State]:
-        """One timestep, line for line that of the kind of neuron; the potential in thresholds."""
-        v = (state.v if self.leak is None else state.v * self.leak) + now
-        time, total = state.time + 1, state.total
-        low = high = None
-        if total is not None:
-            low = None if bounds[0] is None else torch.ceil(bounds[0] * time - 1e-3) - total
-            high = None if bounds[1] is None else torch.floor(bounds[1] * time + 1e-3) - total
-        u = v / threshold
-        spikes = fire(self.staircase, self.surrogate, self.width, u, low, high)
-        total = None if total is None else total + spikes
-        taken = spikes.detach() if self.surrogate.detach_reset else spikes
-        if isinstance(self.spec, Neuron) and self.spec.hard_reset:
-            after = torch.where(taken != 0, torch.zeros_like(v), v)
-        else:
-            after = v - taken * threshold
-        return spikes * threshold, u, State(after, total, time)
+    def _with_corrections(self, current: Tensor, time: int) -> Tensor:
+        """What the neurons integrate in the timesteps after ``time``, [t, B, ...]."""
+        if time >= len(self.correction) and not self.traced:
+            return current
+        changed = []
+        for t, now in enumerate(current, time):
+            if t < len(self.correction):
+                now = now + self.per_channel(self.correction[t], now)
+            changed.append(now + self._credit(t, now) if self.traced else now)
+        return torch.stack(changed)
+
+    def _factor(self) -> Tensor | None:
+        """The leak, if it does anything."""
+        if self.leak is None or (self.leak.item() == 1 and not self.leak.requires_grad):
+            return None
+        return self.leak
 
     def _credit(self, time: int, like: Tensor) -> Tensor:
         """0, with the gradient that earlier timesteps owe to v0 and to corrections."""
-        leak = 1.0 if self.leak is None else float(self.leak)
+        leak = 1.0 if self.leak is None else self.leak.item()
         # at the first timestep the potential itself passes the gradient on
         past = self.v0 * leak ** (time + 1) if time else torch.zeros_like(self.v0)
         for before, row in enumerate(self.correction[:time]):
@@ -152,7 +140,7 @@ class TrainableNeuron(SpikingNeuron):
         """The layer for inference and for files, with the trained numbers."""
         spec = self.spec
         if isinstance(spec, Neuron) and self.leak is not None:
-            spec = replace(spec, leak=min(1.0, float(self.leak)))
+            spec = replace(spec, leak=min(1.0, self.leak.item()))
         layer = SpikingNeuron(spec, self.channels, self.low, self.high, self.channel_dim)
         layer.spec = spec  # both signs were seen to before
         for name in ("threshold", "v0", "correction"):

@@ -58,12 +58,12 @@ class Training:
         self.optimiser = plan.optimisation.optimiser(network)
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
+        # the wrapper gives all processes the parameters of the first, which the average copies
+        self.loop = processes.wrapped(TimeLoop(network))
         decay = plan.optimisation.average
         self.average = None if decay is None else Average(network, decay)
         self.rows: list[dict[str, float]] = []  # one per epoch
         self.best: dict[str, Any] | None = None  # with patience: score, epoch, parameters
-        self.loop = processes.wrapped(TimeLoop(network))
-        self.statistics = plan.losses.statistics | {"spikes"}
 
     def run(self, after_epoch: Callable[[], None]) -> None:
         """Train to the last epoch, or until patience ends, from wherever the state is.
@@ -193,11 +193,16 @@ class Training:
         half = self.plan.mixed_precision and cuda and torch.cuda.is_bf16_supported()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             if self.plan.method == "bptt":
-                record = self.loop(images, timesteps, self.statistics, self.plan.chunk)
+                record = self.loop(images, timesteps, self.plan.losses.statistics, self.plan.chunk)
                 loss(record).backward()
             else:
                 record = learn_online(
-                    self.network, images, timesteps, self.statistics, loss, self.plan.method
+                    self.network,
+                    images,
+                    timesteps,
+                    self.plan.losses.statistics,
+                    loss,
+                    self.plan.method,
                 )
                 processes.average_gradients(self.network.parameters())
         return record, found[0].detach(), found[1]

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def _check(
         raise ConversionError(
             f"finetune takes a SpikingNetwork, not a '{type(snn).__name__}'; make one with to_snn"
         )
-    if not hasattr(loader, "__len__") or iter(loader) is loader:
+    if not hasattr(loader, "__len__") or isinstance(loader, Iterator):
         raise ConversionError(
             f"the data is a {type(loader).__name__} without a length or to be read only once; "
             "pass a list of batches or a DataLoader over a data set with a length"

@@ -94,7 +94,7 @@ def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, detach):
     share = ours.log_potential.exp()
     leak_slope = 0.0
     for index in range(7):
-        values = (float(ours.threshold[index]), float(share[index]), current[:, 0, index].tolist())
+        values = (ours.threshold[index].item(), share[index].item(), current[:, 0, index].tolist())
         slow = slowly(kind, span, shape, detach, index, values)
         assert [one.value for one in slow] == pytest.approx(emitted[:, 0, index].tolist())
         slopes = [
@@ -127,7 +127,7 @@ def test_a_learned_leak_comes_back_in_the_spec(small):
     for layer in network.neurons.values():
         layer.leak.data.fill_(1.2)
         layer.project()
-        assert float(layer.leak) == 1
+        assert layer.leak.item() == 1
         layer.leak.data.fill_(0.75)
     assert {layer.spec for layer in plain(network).neurons.values()} == {Neuron(leak=0.75)}
 
