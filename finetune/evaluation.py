@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeport.convert import SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels
 from spikeport.convert.emitted import Emitted
 from spikeport.finetune import processes
@@ -37,12 +37,17 @@ def evaluate(
     for batch in batches:
         images, labels = images_and_labels(batch)
         images = images.to(_device(network))
-        wanted = teacher(images).argmax(1) if labels is None and teacher is not None else labels
-        assert wanted is not None
+        if labels is None:
+            if teacher is None:
+                raise ConversionError(
+                    "the validation data has no labels and there is no teacher to compare answers "
+                    "with; pass pairs (images, labels), or teacher=the source network"
+                )
+            labels = teacher(images).argmax(1)
         images_seen += len(images)
         answers = network.readouts(images, timesteps, watch=counter)
         for place, (_, answer) in enumerate(answers):
-            right[place] += int((answer.argmax(1) == wanted.to(answer.device)).sum())
+            right[place] += int((answer.argmax(1) == labels.to(answer.device)).sum())
     counted = [*right, images_seen, counter.spikes, counter.neurons]
     *correct, seen, spikes, neurons = processes.added(
         torch.tensor(counted, dtype=torch.float64)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikeport.convert import ConversionError
+from spikeport.finetune import processes
 from spikeport.finetune.record import Record
 
 
@@ -140,7 +141,7 @@ class RateMatching(Loss):
         terms = []
         for name, rate in record.rates.items():
             wanted = target.activations[name]
-            scale = wanted.square().mean().clamp_min(1e-12)
+            scale = processes.of_all(wanted.square().mean()).clamp_min(1e-12)
             terms.append((rate - wanted).square().mean() / scale)
         return torch.stack(terms).mean()
 
@@ -149,10 +150,11 @@ class RateMatching(Loss):
 class SpikeBudget(Loss):
     """Spikes beyond a budget, or all of them.
 
-    Counted per neuron and timestep, as a mean over the layers, for every image by itself.
+    Counted per neuron and timestep, over all layers, for every image by itself.
 
     Attributes:
-        budget: spikes per neuron and timestep that cost nothing, >= 0.
+        budget: spikes per neuron and timestep that cost nothing, >= 0; the ``firing_rate`` of the
+            log.
         power: 1 (L1) or 2 (L2) of what is beyond it.
     """
 
@@ -166,8 +168,7 @@ class SpikeBudget(Loss):
             raise ConversionError(f"{self!r}: expected budget >= 0 and power 1 or 2")
 
     def __call__(self, record: Record, target: Target) -> Tensor:
-        spikes = torch.stack(list(record.spikes.values())).mean(0)
-        excess = (spikes - self.budget).clamp_min(0)
+        excess = (record.firing_rate - self.budget).clamp_min(0)
         return excess.pow(self.power).mean()
 
 
@@ -183,6 +184,7 @@ class InformationLoss(Loss):
 
     def __call__(self, record: Record, target: Target) -> Tensor:
         means = torch.stack([each.mean() for each in record.membranes.values()])
+        means = processes.of_all(means)
         return (means - 1).square().mean()
 
 

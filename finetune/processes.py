@@ -43,6 +43,18 @@ def added(values: Tensor) -> Tensor:
     return values.cpu()
 
 
+def of_all(mean: Tensor) -> Tensor:
+    """The mean over the images of all processes, from that over the images of each.
+
+    Its gradient is that by the own images; averaged over the processes, as ``wrapped`` does, that
+    of a loss which is no mean over the images is right too.
+    """
+    if count() == 1:
+        return mean
+    everywhere = added(mean.detach()).to(mean) / count()
+    return everywhere + (mean - mean.detach())
+
+
 def wrapped(module: nn.Module) -> nn.Module:
     """The module whose backward averages gradients over the processes.
 

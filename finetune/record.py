@@ -16,10 +16,11 @@ class Record(NamedTuple):
     Attributes:
         outputs: [T, B, ...], those of the readout's window.
         rates: emitted values, [B, ...], activation units: compared with the source's activations.
-        spikes: spikes of either sign per neuron and timestep, [B].
+        spikes: spikes of either sign per timestep, of all neurons of the layer together, [B].
         membranes: potential before firing over threshold, mean over the neurons, [B].
         gaps: squared distance of the potential from the spikes it gave, in thresholds, mean over
             the neurons, [B].
+        neurons: number of them in each layer.
     """
 
     outputs: Tensor
@@ -27,25 +28,35 @@ class Record(NamedTuple):
     spikes: dict[str, Tensor]
     membranes: dict[str, Tensor]
     gaps: dict[str, Tensor]
+    neurons: dict[str, int]
+
+    @property
+    def noted(self) -> tuple[dict[str, Tensor], ...]:
+        """The statistics, in the order of NOTED."""
+        return self[1:-1]
 
     def tensors(self) -> list[Tensor]:
         """All of them, in one order."""
-        return [self.outputs, *(value for part in self[1:] for value in part.values())]
+        return [self.outputs, *(value for part in self.noted for value in part.values())]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Record":
         """Another record, with every tensor changed."""
-        parts = [{name: change(value) for name, value in part.items()} for part in self[1:]]
-        return Record(change(self.outputs), *parts)
-
-    def over_time(self, timesteps: int) -> "Record":
-        """Means instead of sums."""
-        parts = [{name: value / timesteps for name, value in part.items()} for part in self[1:]]
-        return Record(self.outputs, *parts)
+        parts = ({name: change(value) for name, value in part.items()} for part in self.noted)
+        changed = dict(zip(NOTED, parts, strict=True))
+        return Record(change(self.outputs), **changed, neurons=self.neurons)
 
     @property
     def answer(self) -> Tensor:
         """The decoded output, [B, ...]."""
         return self.outputs.mean(0)
+
+    @property
+    def firing_rate(self) -> Tensor:
+        """Spikes of either sign per neuron and timestep, over all layers, [B]."""
+        return torch.stack(list(self.spikes.values())).sum(0) / sum(self.neurons.values())
+
+
+NOTED = Record._fields[1:-1]
 
 
 def joined(parts: Iterable[Record], start: int, timesteps: int) -> Record:
@@ -57,10 +68,14 @@ def joined(parts: Iterable[Record], start: int, timesteps: int) -> Record:
         timesteps: T.
     """
     outputs: list[Tensor] = []
-    sums: list[dict[str, Tensor]] = [{} for _ in Record._fields[1:]]
+    sums: list[dict[str, Tensor]] = [{} for _ in NOTED]
+    neurons: dict[str, int] = {}
     for part in parts:
         outputs.append(part.outputs)
-        for total, found in zip(sums, part[1:], strict=True):
+        neurons = part.neurons
+        for total, found in zip(sums, part.noted, strict=True):
             for name, value in found.items():
                 total[name] = total[name] + value if name in total else value
-    return Record(torch.cat(outputs)[start:], *sums).over_time(timesteps)
+    means = ({name: value / timesteps for name, value in part.items()} for part in sums)
+    noted = dict(zip(NOTED, means, strict=True))
+    return Record(torch.cat(outputs)[start:], **noted, neurons=neurons)

@@ -20,12 +20,12 @@ from torch.utils.checkpoint import checkpoint
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulate import _Run
-from spikeport.finetune.record import Record, joined
+from spikeport.finetune.record import NOTED, Record, joined
 from spikeport.finetune.scan import Scanned
 from spikeport.finetune.trainable import TrainableNeuron, trainable_neurons
 
 METHODS = ("bptt", "sltt", "ottt")
-STATISTICS = frozenset(Record._fields[1:])
+STATISTICS = frozenset(NOTED)
 OFFSETS = ("bias", "offset")  # parameters of layers that are added, whatever the input
 
 
@@ -42,6 +42,7 @@ class TrainingRun(_Run):
         super().__init__(network, x, None)
         self.wants = wants
         self.noted: dict[str, dict[str, Tensor]] = {}
+        self.neurons: dict[str, int] = {}
 
     def part(self, steps: int) -> Record:
         """The next timesteps; statistics are sums over them.
@@ -49,14 +50,14 @@ class TrainingRun(_Run):
         Raises:
             ConversionError: the network returns something else than one tensor.
         """
-        self.noted = {name: {} for name in Record._fields[1:]}
+        self.noted = {name: {} for name in NOTED}
         outputs = self.advance(steps)
         if not isinstance(outputs, Tensor):
             raise ConversionError(
                 f"the network returns a {type(outputs).__name__}; fine-tuning takes networks that "
                 "return one tensor: convert the part that makes it"
             )
-        return Record(outputs.float(), **self.noted)
+        return Record(outputs.float(), **self.noted, neurons=self.neurons)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         if node.meta["role"] != "neuron":
@@ -69,8 +70,8 @@ class TrainingRun(_Run):
         return found.emitted.flatten(0, 1)
 
     def _note(self, name: str, neuron: TrainableNeuron, found: Scanned) -> None:
-        count = found.emitted[0, 0].numel()
-        self.noted["spikes"][name] = found.spikes / count
+        self.noted["spikes"][name] = found.spikes
+        self.neurons[name] = found.emitted[0, 0].numel()
         if "rates" in self.wants:
             self.noted["rates"][name] = found.emitted.sum(0)
         if "membranes" in self.wants:

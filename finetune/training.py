@@ -172,7 +172,7 @@ class Training:
             self.average.update(self.network)
         means = {"timesteps": float(timesteps), "loss": float(loss)}
         means |= {name: float(value) for name, value in terms.items()}
-        means["firing_rate"] = float(torch.stack(list(record.spikes.values())).detach().mean())
+        means["firing_rate"] = float(record.firing_rate.detach().mean())
         right = 0 if labels is None else int((record.answer.argmax(1) == labels).sum())
         counts = {"images": len(images), "labelled": 0 if labels is None else len(images)}
         return (

@@ -101,11 +101,18 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="distil from this model (default: the source network as kept in the file)",
     )
     parser.add_argument("--teacher-checkpoint", metavar="F", help="weights of MODEL")
-    parser.add_argument("--no-labels", action="store_true", help="learn from the teacher alone")
+    parser.add_argument(
+        "--no-labels",
+        action="store_true",
+        help="learn from the teacher alone (default: where there are no class folders)",
+    )
     parser.add_argument("--recipe", default="default", choices=sorted(RECIPES))
     parser.add_argument("--surrogate", default="triangle", choices=sorted(SHAPES))
     parser.add_argument("--width", type=float, default=1.0, help="of it, in thresholds")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
+    parser.add_argument(
+        "--average", type=float, metavar="D", help="decay of a moving average of the weights"
+    )
     parser.add_argument("--validation", metavar="DIR", help="images to measure on every epoch")
     parser.add_argument("--patience", type=positive, metavar="N", help="epochs to wait for better")
     parser.add_argument(
@@ -136,7 +143,8 @@ def run(options: argparse.Namespace) -> None:
         teacher: Any = network.analog
         if options.teacher:
             teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
-        data: Dataset[Any] = _Images(chosen) if options.no_labels else chosen
+        unknown = any(label < 0 for _, label in folder.samples)  # type: ignore[attr-defined]
+        data: Dataset[Any] = _Images(chosen) if options.no_labels or unknown else chosen
         tuned = finetune(
             network,
             processes.loader(data, options.batch_size, shuffle=True),
@@ -152,7 +160,9 @@ def run(options: argparse.Namespace) -> None:
             chunk=options.chunk,
             anneal_from=options.anneal_from,
             leak=options.leak,
-            optimisation=Optimisation(rate=options.rate, neuron_rate=10 * options.rate),
+            optimisation=Optimisation(
+                rate=options.rate, neuron_rate=10 * options.rate, average=options.average
+            ),
             output=options.log,
             seed=options.seed,
         )

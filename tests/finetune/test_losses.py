@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 from spikeport.convert import ConversionError
 from spikeport.finetune import losses
-from spikeport.finetune.record import Record, joined
+from spikeport.finetune.record import NOTED, Record, joined
 
 OUTPUTS = torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 0.0], [0.0, 0.0]]])  # [T, B, K]
 LABELS = torch.tensor([0, 1])
 
 
 def record(**parts):
-    empty = {name: {} for name in Record._fields[1:]}
+    empty = {name: {} for name in (*NOTED, "neurons")}
     return Record(OUTPUTS, **(empty | parts))
 
 
@@ -57,10 +57,13 @@ def test_rate_matching_is_relative_to_the_activations():
 
 
 def test_the_spike_budget_takes_what_is_beyond_it():
-    spikes = {"a": torch.tensor([0.5, 0.1]), "b": torch.tensor([0.7, 0.1])}
+    spikes = {"a": torch.tensor([1.0, 0.2]), "b": torch.tensor([0.2, 0.0])}
+    neurons = {"a": 1, "b": 1}
     for budget, power, expected in ((0, 1, 0.35), (0.2, 1, 0.2), (0.2, 2, 0.08)):
         term = losses.SpikeBudget(budget=budget, power=power)
-        assert float(term(record(spikes=spikes), target())) == pytest.approx(expected)
+        assert float(term(record(spikes=spikes, neurons=neurons), target())) == pytest.approx(
+            expected
+        )
 
 
 def test_membranes():
