@@ -22,6 +22,7 @@ from spikeport.scripts.options import add_data, fingerprints, positive, timestep
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
+KEEP = "none"
 TERMS: dict[str, type[losses.Loss]] = {
     "tet": losses.TET,
     "cross-entropy": losses.CrossEntropy,
@@ -106,7 +107,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="learn from the teacher alone (default: where there are no class folders)",
     )
-    parser.add_argument("--recipe", default="default", choices=sorted(RECIPES))
+    parser.add_argument(
+        "--recipe",
+        default="default",
+        choices=[*sorted(RECIPES), KEEP],
+        metavar="NAME",
+        help=f"that fits the thresholds to T (default: default); {KEEP}: they stay as they are",
+    )
     parser.add_argument("--surrogate", default="triangle", choices=sorted(SHAPES))
     parser.add_argument("--width", type=float, default=1.0, help="of it, in thresholds")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
@@ -154,7 +161,7 @@ def run(options: argparse.Namespace) -> None:
             losses=options.losses,
             validation=validation,
             patience=options.patience,
-            recipe=options.recipe,
+            recipe=None if options.recipe == KEEP else options.recipe,
             surrogate=Surrogate(options.surrogate, options.width),
             method=options.method,
             chunk=options.chunk,
