@@ -34,17 +34,22 @@ def test_every_parameter_has_a_group_and_only_weights_decay(small):
     assert [group["weight_decay"] for group in optimiser.param_groups] == [1e-4, 0, 0]
 
 
-def test_the_average_follows_the_parameters(small):
-    average = Average(small, 0.5)
-    start = small.get_submodule("0").weight.clone()
+def test_the_average_follows_what_is_trained(small):
+    network = trainable(small, Surrogate())
+    average, weight = Average(network, 0.15), network.get_submodule("0").weight
+    start = weight.detach().clone()
     with torch.no_grad():
-        small.get_submodule("0").weight.add_(1)
-    for expected in (9 / 11, 0.75 + 0.25 * 9 / 11):
-        average.update(small)
-        if expected > 0.9:
-            break
+        weight.add_(1)
+    # (1 + 1)/(10 + 1) is more than 0.15, and so is every later one
+    for expected in (0.85, 0.9775):
+        average.update(network)
         torch.testing.assert_close(average.values["0.weight"], start + expected)
-    torch.testing.assert_close(average.values["0.weight"], start + expected)
+    slow = Average(network, 0.99)
+    with torch.no_grad():
+        weight.sub_(1)
+    slow.update(network)
+    torch.testing.assert_close(slow.values["0.weight"], start + 2 / 11)
+    assert "1.leak" not in average.values
 
 
 @pytest.mark.parametrize(
