@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels
 from spikeport.convert.emitted import Emitted
-from spikeport.finetune import processes
 
 
 @torch.no_grad()

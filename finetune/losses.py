@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikeport.convert import ConversionError
-from spikeport.finetune import processes
+from spikeport.finetune.parallel import of_all
 from spikeport.finetune.record import Record
 
 
@@ -141,7 +141,7 @@ class RateMatching(Loss):
         terms = []
         for name, rate in record.rates.items():
             wanted = target.activations[name]
-            scale = processes.of_all(wanted.square().mean()).clamp_min(1e-12)
+            scale = of_all(wanted.square().mean()).clamp_min(1e-12)
             terms.append((rate - wanted).square().mean() / scale)
         return torch.stack(terms).mean()
 
@@ -184,7 +184,7 @@ class InformationLoss(Loss):
 
     def __call__(self, record: Record, target: Target) -> Tensor:
         means = torch.stack([each.mean() for each in record.membranes.values()])
-        means = processes.of_all(means)
+        means = of_all(means)
         return (means - 1).square().mean()
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 from tqdm import tqdm
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels
-from spikeport.finetune import processes
+from spikeport.finetune import parallel
 from spikeport.finetune.evaluation import evaluate
 from spikeport.finetune.losses import Target
 from spikeport.finetune.optimisation import Average
@@ -59,7 +59,7 @@ class Training:
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
         # the wrapper gives all processes the parameters of the first, which the average copies
-        self.loop = processes.wrapped(TimeLoop(network))
+        self.loop = parallel.wrapped(TimeLoop(network))
         decay = plan.optimisation.average
         self.average = None if decay is None else Average(network, decay)
         self.rows: list[dict[str, float]] = []  # one per epoch
@@ -204,7 +204,7 @@ class Training:
                     loss,
                     self.plan.method,
                 )
-                processes.average_gradients(self.network.parameters())
+                parallel.average_gradients(self.network.parameters())
         return record, found[0].detach(), found[1]
 
     @torch.no_grad()

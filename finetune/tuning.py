@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from spikeport.calibration import calibrate, check_recipe
 from spikeport.calibration.recipes import Pass
-from spikeport.convert import ConversionError, Neuron, SpikingNetwork
+from spikeport.convert import ConversionError, Neuron, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.saving import load, save
-from spikeport.finetune import processes
 from spikeport.finetune.curriculum import Curriculum
 from spikeport.finetune.keeping import save_atomically, write_log
 from spikeport.finetune.losses import Loss, Sum, default_losses
@@ -56,7 +55,7 @@ def finetune(
 
     Thresholds are first fitted to the target T by calibration passes. Under ``torchrun``, with
     ``torch.distributed`` initialised, every process passes its share of the data (see
-    ``finetune.processes.loader``), and all return the same network.
+    ``finetune.parallel.loader``), and all return the same network.
 
     Args:
         snn: from ``to_snn`` or ``load``, on the device to train on; not modified.

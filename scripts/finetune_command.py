@@ -1,24 +1,21 @@
 """``spikeport finetune``: surrogate-gradient training of a converted network."""
 
 import argparse
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from spikeport.calibration.recipes import RECIPES
-from spikeport.convert import ConversionError
+from spikeport.convert import ConversionError, processes
 from spikeport.convert.saving import load, save
-from spikeport.finetune import losses, processes
+from spikeport.finetune import losses
 from spikeport.finetune.optimisation import Optimisation
+from spikeport.finetune.parallel import loader
 from spikeport.finetune.surrogates import SHAPES, Surrogate
 from spikeport.finetune.through_time import METHODS
 from spikeport.finetune.tuning import finetune
-from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list
+from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list, together
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
@@ -138,7 +135,7 @@ def run(options: argparse.Namespace) -> None:
             f"'{options.network}' does not say how images are prepared for it; "
             "fine-tune it from Python with spikeport.finetune and your own loader"
         )
-    with _together(options.device) as device:
+    with together(options.device) as device:
         network.to(device)
         folder = image_folder(options.data, network.info["input"])
         count = min(options.images or len(folder), len(folder))  # type: ignore[arg-type]
@@ -146,7 +143,7 @@ def run(options: argparse.Namespace) -> None:
         validation = None
         if options.validation:
             held_out = image_folder(options.validation, network.info["input"])
-            validation = processes.loader(held_out, options.batch_size, shuffle=False)
+            validation = loader(held_out, options.batch_size, shuffle=False)
         teacher: Any = network.analog
         if options.teacher:
             teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
@@ -154,7 +151,7 @@ def run(options: argparse.Namespace) -> None:
         data: Dataset[Any] = _Images(chosen) if options.no_labels or unknown else chosen
         tuned = finetune(
             network,
-            processes.loader(data, options.batch_size, shuffle=True),
+            loader(data, options.batch_size, shuffle=True),
             options.timesteps,
             options.epochs,
             teacher,
@@ -192,19 +189,3 @@ class _Images(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         image: Tensor = self.pairs[index][0]
         return image
-
-
-@contextmanager
-def _together(device: str) -> Iterator[torch.device]:
-    """This process's device; processes that torchrun started know each other inside."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield torch.device(device)
-        return
-    cuda = torch.device(device).type == "cuda"
-    distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        if cuda:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        yield torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
-    finally:
-        distributed.destroy_process_group()

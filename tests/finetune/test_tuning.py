@@ -1,6 +1,7 @@
 """The call: it helps, it can be stopped, it says what it cannot do."""
 
 import csv
+import random
 import subprocess
 import sys
 import time
@@ -41,6 +42,10 @@ def of_source(digits):
 
 def weights(network):
     return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+
+def log_of(folder):
+    return list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
 
 
 def quick(snn, digits, **options):
@@ -111,10 +116,12 @@ def test_parametric_leaks_and_mixed_timesteps(snn, digits):
 
 
 def test_spikes_can_be_had_for_less(snn, digits):
-    plain = quick(snn, digits, epochs=3)
-    budget = quick(snn, digits, epochs=3, losses=[TET(), SpikeBudget(3.0, 0.1)])
-    spikes = [evaluate(n, digits.test, (2,))["spikes_per_neuron"] for n in (plain, budget)]
-    assert spikes[1] < 0.85 * spikes[0]
+    spikes = []
+    for terms in ([TET()], [TET(), SpikeBudget(10.0, 0.1)]):
+        tuned = quick(snn, digits, epochs=8, losses=terms)
+        spikes.append(evaluate(tuned, digits.test, (2,))["spikes_per_neuron"] / 2)
+    assert spikes[1] < 0.8 * spikes[0]
+    assert spikes[1] > 0.1  # below the budget they cost nothing
 
 
 def test_the_log_names_every_term(snn, digits, tmp_path):
@@ -129,7 +136,7 @@ def test_the_log_names_every_term(snn, digits, tmp_path):
         evaluate_at=(1, 4),
         output=tmp_path,
     )
-    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    rows = log_of(tmp_path)
     assert [row["epoch"] for row in rows] == ["1.0", "2.0"]
     for row in rows:
         assert float(row["loss"]) == pytest.approx(
@@ -150,7 +157,7 @@ def test_patience_returns_the_best(snn, digits, tmp_path):
         optimisation=Optimisation(rate=3e-2, warm_up=0),
         output=tmp_path,
     )
-    found = [float(row["accuracy_2"]) for row in csv.DictReader((tmp_path / "log.csv").open())]
+    found = [float(row["accuracy_2"]) for row in log_of(tmp_path)]
     assert len(found) < 30
     assert accuracy(tuned, digits) == pytest.approx(max(found))
 
@@ -169,44 +176,44 @@ def test_the_seed_decides_and_the_callers_generator_does_not_move(snn, digits):
     assert not torch.equal(weights(other), weights(first))
 
 
-KILLED = """
+RUN = """
 import sys, torch
 import spikeport as sp
 from torch.utils.data import DataLoader, TensorDataset
 from spikeport.finetune.optimisation import Optimisation
-torch.set_num_threads(1)
-folder, output = sys.argv[1:]
-images, labels = torch.load(folder + "/data.pt")
-loader = DataLoader(TensorDataset(images, labels), 32, shuffle=True)
-tuned = sp.finetune(
-    sp.load(folder + "/net.snn"), loader, timesteps=2, epochs=10, output=output, progress=False,
-    validation=[(images, labels)], patience=10, optimisation=Optimisation(average=0.9),
-)
-sp.save(tuned, output + "/tuned.snn")
+
+def run(folder, output):
+    images, labels = torch.load(folder + "/data.pt")
+    loader = DataLoader(TensorDataset(images, labels), 32, shuffle=True)
+    tuned = sp.finetune(
+        sp.load(folder + "/net.snn"), loader, timesteps=2, epochs=8, output=output, progress=False,
+        validation=[(images, labels)], patience=8, optimisation=Optimisation(average=0.9),
+    )
+    sp.save(tuned, output + "/tuned.snn")
 """
+KILLED = RUN + "torch.set_num_threads(1)\nrun(*sys.argv[1:])"
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(snn, digits, tmp_path):
     sp.save(snn, tmp_path / "net.snn")
     images, labels = (torch.cat(parts) for parts in zip(*digits.train[:6], strict=True))
     torch.save((images, labels), tmp_path / "data.pt")
-
-    def start(output):
-        output.mkdir(exist_ok=True)
-        arguments = [sys.executable, "-c", KILLED, str(tmp_path), str(output)]
-        return subprocess.Popen(arguments)
-
-    assert start(tmp_path / "whole").wait() == 0
-    log = tmp_path / "killed" / "log.csv"
-    run = start(tmp_path / "killed")
-    while not log.exists() and run.poll() is None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    space: dict[str, object] = {}
+    exec(RUN, space)  # the very lines of the process that is killed
+    here = space["run"]
+    here(str(tmp_path), str(tmp_path / "whole"))
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), str(killed)])
+    while not (killed / "log.csv").exists() and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(0.15)  # into some later epoch
-    assert run.poll() is None
-    run.kill()
-    run.wait()
-    assert len(log.read_text().splitlines()) < 11
-    assert start(tmp_path / "killed").wait() == 0
+    time.sleep(random.uniform(0, 0.2))  # into some later epoch
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert len(log_of(killed)) < 8
+    here(str(tmp_path), str(killed))
     files = [(tmp_path / name / "tuned.snn").read_bytes() for name in ("whole", "killed")]
     assert files[0] == files[1]
 
@@ -251,11 +258,8 @@ def test_a_loss_that_explodes_is_named(snn, digits):
         quick(snn, digits, epochs=5, optimisation=Optimisation(rate=1e30, clip=None, warm_up=0))
 
 
-@pytest.mark.parametrize(
-    "first", ["sp.finetune", "import spikeport.finetune.losses", "from spikeport import finetune"]
-)
-def test_the_public_name_is_the_function_whatever_was_imported_first(first):
-    code = f"import spikeport as sp\n{first}\nimport spikeport.finetune.tuning\n"
-    code += "from spikeport.finetune.losses import TET\nfrom spikeport import finetune\n"
+def test_the_public_name_is_the_function_whatever_was_imported_first():
+    code = "import spikeport as sp\nimport spikeport.finetune.losses\nsp.finetune\n"
+    code += "import spikeport.finetune.tuning\nfrom spikeport import finetune\n"
     code += "assert sp.finetune is finetune and finetune.__name__ == 'finetune'"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,8 +1,4 @@
-"""Several processes that train one network, each on its share of the images.
-
-``torchrun --nproc_per_node=N`` starts them; whoever calls ``finetune`` has initialised
-``torch.distributed``. Without it there is one process, and nothing here does anything.
-"""
+"""Several processes that train one network; see ``convert.processes``."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,35 +8,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-
-def count() -> int:
-    """Processes that train together."""
-    active = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if active else 1
-
-
-def is_first() -> bool:
-    """Whether this process writes files and shows bars."""
-    return count() == 1 or distributed.get_rank() == 0
-
-
-def from_first(value: Any) -> Any:
-    """An object of the first process, in all of them; others' own is not read."""
-    if count() == 1:
-        return value
-    holder = [value if is_first() else None]
-    distributed.broadcast_object_list(holder)
-    return holder[0]
-
-
-def added(values: Tensor) -> Tensor:
-    """Elementwise sum over the processes, on the CPU."""
-    if count() == 1:
-        return values.cpu()
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    values = values.to(device, copy=True)
-    distributed.all_reduce(values)
-    return values.cpu()
+from spikeport.convert.processes import added, count
 
 
 def of_all(mean: Tensor) -> Tensor:
