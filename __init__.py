@@ -1,6 +1,8 @@
 """Spikeport converts trained PyTorch networks to spiking neural networks."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
+    from spikeport.finetune.tuning import finetune
     from spikeport.report.curve import Curve
     from spikeport.report.sweeping import sweep
     from spikeport.zoo.pipeline import load_source, to_snn
@@ -25,6 +28,7 @@ __all__ = [
     "Neuron",
     "SpikingNetwork",
     "__version__",
+    "finetune",
     "load",
     "load_source",
     "register_op",
@@ -43,6 +47,7 @@ _HOMES = {
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
     "SpikingNetwork": "spikeport.convert.network",
+    "finetune": "spikeport.finetune.tuning",
     "load": "spikeport.convert.saving",
     "load_source": "spikeport.zoo.pipeline",
     "register_op": "spikeport.convert.extension",
@@ -58,6 +63,21 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value  # the next access does not come here
     return value
+
+
+class _Package(ModuleType):
+    """This package: its attribute ``finetune`` is the function, not the folder of that name.
+
+    Python binds every imported folder to its package. This one would hide the function once any
+    file of it has been imported; ``from spikeport.finetune.losses import …`` does not need it.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "finetune" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

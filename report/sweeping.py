@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.emitted import Emitted
 from spikeport.convert.simulate import require_timesteps
@@ -25,6 +25,9 @@ def sweep(
     progress: bool = True,
 ) -> Curve:
     """Simulate once to the largest T and read the answer out at each.
+
+    Under ``torchrun``, with ``torch.distributed`` initialised, every process passes its share of
+    the images (none twice), and all return the curve over all of them.
 
     Args:
         network: converted and calibrated.
@@ -50,6 +53,7 @@ def sweep(
     tally = _Tally(network, wanted, reference)
     for batch in stream(loader, f"simulating {wanted[-1]} timesteps", progress):
         tally.add(*images_and_labels(batch))
+    tally.add_other_processes()
     return tally.curve(energy)
 
 
@@ -89,6 +93,17 @@ class _Tally:
             prediction = _class_scores(outputs).argmax(1)
             self.agreed[time] += int((prediction == expected).sum())
             self.correct[time] += int((prediction == labels).sum())
+
+    def add_other_processes(self) -> None:
+        """The sums over the images of all processes."""
+        curves = (self.correct, self.agreed, self.spikes, self.accumulates)
+        own = [float(self.images), float(self.labelled), float(self.source_correct)]
+        own += [float(curve[time]) for curve in curves for time in self.wanted]
+        added = processes.added(torch.tensor(own, dtype=torch.float64)).tolist()
+        self.images, self.labelled, self.source_correct = map(round, added[:3])
+        places = iter(added[3:])
+        for curve in curves:
+            curve.update({time: next(places) for time in self.wanted})
 
     def _set_fanout(self, name: str, fanout: Tensor | None) -> None:
         alike = fanout is None or bool((fanout == fanout[:1]).all())

@@ -1,11 +1,8 @@
 """Trains a small image classifier in memory, on a CPU, and goes on where it was stopped."""
 
-import csv
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -212,18 +209,3 @@ def augment(images: Tensor) -> Tensor:
     batch = torch.arange(count)[:, None, None]
     # Indices on both sides of a slice put the channels last: [B, H, W, C].
     return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def save_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside `path` and moves it there, so that a stop leaves the old file or the new."""
-    beside = path.with_name(path.name + ".part")
-    write(beside)
-    os.replace(beside, path)
-
-
-def write_log(path: Path, rows: list[dict[str, float]]) -> None:
-    """One line per epoch."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({k: round(v, 5) for k, v in row.items()} for row in rows)

@@ -2,11 +2,14 @@
 
 import argparse
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from spikeport.convert import KINDS, ConversionError, Neuron, neuron_spec
@@ -101,3 +104,19 @@ def fingerprints(subset: Subset[Any]) -> list[str]:
     """Of the files of a subset of an image folder."""
     samples = subset.dataset.samples  # type: ignore[attr-defined]
     return [fingerprint(samples[index][0]) for index in subset.indices]
+
+
+@contextmanager
+def together(device: str) -> Iterator[torch.device]:
+    """This process's device; processes that torchrun started know each other inside."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield torch.device(device)
+        return
+    cuda = torch.device(device).type == "cuda"
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        yield torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    finally:
+        distributed.destroy_process_group()

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Subset
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.saving import load
 from spikeport.report.sweeping import sweep
-from spikeport.scripts.options import add_data, fingerprint, loader, timestep_list
+from spikeport.scripts.options import add_data, fingerprint, loader, timestep_list, together
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
@@ -22,7 +22,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "sweep",
         help="measure a spiking network over timesteps",
-        description="Simulate once to the largest T; print and save the curve.",
+        description="Simulate once to the largest T; print and save the curve. Several "
+        "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli sweep …",
     )
     parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
     add_data(parser, None, "to evaluate on; the calibration images among them are left out")
@@ -65,12 +66,14 @@ def run(options: argparse.Namespace) -> None:
             f"'{options.network}' does not say how images are prepared for it; "
             "sweep it from Python with spikeport.sweep and your own loader"
         )
-    images = _evaluation_images(network, options)
-    reference = _reference(network, options)
-    curve = sweep(network, loader(images, options.batch_size), options.timesteps, reference)
-    print(curve)
-    for output in options.output:
-        curve.save(output)
+    with together("cpu"):
+        images = _share(_evaluation_images(network, options))
+        reference = _reference(network, options)
+        curve = sweep(network, loader(images, options.batch_size), options.timesteps, reference)
+        if processes.is_first():
+            print(curve)
+            for output in options.output:
+                curve.save(output)
 
 
 def _evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
@@ -89,6 +92,16 @@ def _evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> 
     count = min(options.images or len(fresh), len(fresh))
     chosen = split(rest, 0, count, options.seed)[1]
     return Subset(folder, [fresh[index] for index in chosen.indices])
+
+
+def _share(images: Subset[Any]) -> Subset[Any]:
+    """This process's images."""
+    count = processes.count()
+    if len(images) < count:
+        raise ConversionError(
+            f"{len(images)} image(s) for {count} processes; start fewer, or pass more images"
+        )
+    return Subset(images, range(processes.rank(), len(images), count))
 
 
 def _reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from spikeport.scripts.cifar_training import Recipe, Training, save_atomically, write_log
+from spikeport.finetune.keeping import save_atomically, write_log
+from spikeport.scripts.cifar_training import Recipe, Training
 from spikeport.scripts.options import positive
 from spikeport.zoo.cifar import MEAN, NAMES, PREFIX, STD, build
 from spikeport.zoo.cifar_data import read_split

@@ -1,0 +1,5 @@
+"""From conversion into direct training: surrogates, losses, the loop.
+
+``spikeport.finetune`` as an attribute is the function of ``tuning.py``, as users know it; this
+folder's modules are imported by their own names.
+"""

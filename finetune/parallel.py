@@ -1,0 +1,59 @@
+"""Several processes that train one network; see ``convert.processes``."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from spikeport.convert.processes import added, count
+
+
+def of_all(mean: Tensor) -> Tensor:
+    """The mean over the images of all processes, from that over the images of each.
+
+    Its gradient is that by the own images; averaged over the processes, as ``wrapped`` does, that
+    of a loss which is no mean over the images is right too.
+    """
+    if count() == 1:
+        return mean
+    everywhere = added(mean.detach()).to(mean) / count()
+    return everywhere + (mean - mean.detach())
+
+
+def wrapped(module: nn.Module) -> nn.Module:
+    """The module whose backward averages gradients over the processes.
+
+    A parameter may be without a gradient in some steps: corrections of timesteps beyond T.
+    """
+    if count() == 1:
+        return module
+    return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """The same for gradients that were made by several calls of backward."""
+    if count() == 1:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad and parameter.numel():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= count()
+
+
+def loader(dataset: Dataset[Any], batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    """A loader over this process's share; ``finetune`` tells its sampler the epoch.
+
+    Args:
+        dataset: all images, the same in every process.
+        batch_size: of each process.
+        shuffle: another order in every epoch.
+    """
+    if count() == 1:
+        return DataLoader(dataset, batch_size, shuffle)
+    sampler: DistributedSampler[Any] = DistributedSampler(dataset, shuffle=shuffle)
+    return DataLoader(dataset, batch_size, sampler=sampler)

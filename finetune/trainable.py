@@ -1,0 +1,198 @@
+"""Neurons that can be trained, in the places of a converted network's, and the way back."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from spikeport.convert import ConversionError, Neuron, SpikingNetwork, SpikingNeuron
+from spikeport.convert.graph import place
+from spikeport.convert.neurons import State
+from spikeport.finetune.scan import Rule, Scanned, scan
+from spikeport.finetune.staircase import Staircase
+from spikeport.finetune.surrogates import Surrogate
+
+LEAST_POTENTIAL = 1e-3  # in thresholds; a logarithm has no 0
+LEAST_LEAK = 0.05
+
+
+class TrainableNeuron(SpikingNeuron):
+    """A layer of neurons with a derivative and positive parameters.
+
+    It emits the very values of the neuron that it was made from (but for the rounding of a
+    logarithm and back), whatever type the current has. A hard reset passes no gradient of the
+    spike on.
+
+    Args:
+        source: the layer whose place it takes.
+        surrogate: the derivative of its spikes.
+        learn_leak: train a factor on the potential, from the present one (Diet-SNN, Rathi & Roy
+            2020; parametric LIF, Fang et al. 2021).
+
+    Attributes:
+        log_threshold: log θ, shaped like θ.
+        log_potential: log v0/θ, shaped like θ: the initial potential keeps its place below the
+            threshold when this moves.
+        correction: as in ``SpikingNeuron``; trained with the biases.
+        leak: factor on the potential before each timestep, a scalar in (0, 1]; None where the kind
+            of neuron has none.
+        width: of the surrogate at present, in thresholds.
+        online: the potential passes no gradient back in time (SLTT, OTTT).
+        traced: with ``online``, gradients reach v0 and corrections by their traces (OTTT).
+
+    Raises:
+        ConversionError: a kind of neuron that has no surrogate, or a negative initial potential.
+    """
+
+    def __init__(self, source: SpikingNeuron, surrogate: Surrogate, learn_leak: bool) -> None:
+        nn.Module.__init__(self)
+        if bool((source.v0 < 0).any()):
+            raise ConversionError(
+                "an initial potential is negative, and potentials are trained by their logarithm; "
+                'fine-tune with recipe="default", or run InitialPotential() first'
+            )
+        self.spec, self.low, self.high = source.spec, source.low, source.high
+        self.channel_dim = source.channel_dim
+        self.staircase, self.surrogate = Staircase.of(source.spec), surrogate
+        self.width = surrogate.width_at(0)
+        self.online = self.traced = False
+        theta = source.threshold.detach()
+        potential = (source.v0.detach() / theta).clamp_min(LEAST_POTENTIAL)
+        self.log_threshold = nn.Parameter(theta.log())
+        self.log_potential = nn.Parameter(potential.log())
+        self.correction = nn.Parameter(source.correction.detach().clone())
+        self.leak: nn.Parameter | None = None
+        if isinstance(source.spec, Neuron):
+            leak = theta.new_tensor(source.spec.leak)
+            self.leak = nn.Parameter(leak, requires_grad=learn_leak)
+
+    @property
+    def threshold(self) -> Tensor:  # type: ignore[override]
+        """θ, activation units."""
+        return self.log_threshold.exp()
+
+    @property
+    def v0(self) -> Tensor:  # type: ignore[override]
+        """Potential before the first timestep, activation units."""
+        return (self.log_threshold + self.log_potential).exp()
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring the leak back into its range; call it after a step of the optimiser."""
+        if self.leak is not None and self.leak.requires_grad:
+            self.leak.clamp_(LEAST_LEAK, 1)
+
+    def forward(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over the timesteps of a chunk; see ``SpikingNeuron.forward``."""
+        found, state = self.fire(current, state)
+        return found.emitted, state
+
+    def fire(self, current: Tensor, state: State | None) -> tuple[Scanned, State]:
+        """Run over the timesteps of a chunk.
+
+        Args:
+            current: [t, B, ...], activation units.
+            state: where the last chunk ended; None at the start.
+
+        Returns:
+            What they gave, and the state after them.
+        """
+        current = current.to(self.log_threshold.dtype)
+        threshold = self.per_channel(self.threshold, current[0])
+        state = self.start(current[0]) if state is None else state
+        state = _cut(state) if self.online else state
+        current = self._with_corrections(current, state.time)
+        low, high = self._total_bounds(threshold.detach())
+        hard = isinstance(self.spec, Neuron) and self.spec.hard_reset
+        rule = Rule(self.staircase, self.surrogate, self.width, hard, low, high)
+        found = scan(current, threshold, self._factor(), state.v, state.total, state.time, rule)
+        return found, State(found.v, found.total, state.time + len(current))
+
+    def _with_corrections(self, current: Tensor, time: int) -> Tensor:
+        """What the neurons integrate in the timesteps after ``time``, [t, B, ...]."""
+        if time >= len(self.correction) and not self.traced:
+            return current
+        changed = []
+        for t, now in enumerate(current, time):
+            if t < len(self.correction):
+                now = now + self.per_channel(self.correction[t], now)
+            changed.append(now + self._credit(t, now) if self.traced else now)
+        return torch.stack(changed)
+
+    def _factor(self) -> Tensor | None:
+        """The leak, if it does anything."""
+        if self.leak is None or (self.leak.item() == 1 and not self.leak.requires_grad):
+            return None
+        return self.leak
+
+    def _credit(self, time: int, like: Tensor) -> Tensor:
+        """0, with the gradient that earlier timesteps owe to v0 and to corrections."""
+        leak = 1.0 if self.leak is None else self.leak.item()
+        # at the first timestep the potential itself passes the gradient on
+        past = self.v0 * leak ** (time + 1) if time else torch.zeros_like(self.v0)
+        for before, row in enumerate(self.correction[:time]):
+            past = past + row * leak ** (time - before)
+        past = self.per_channel(past, like)
+        return past - past.detach()
+
+    def plain(self) -> SpikingNeuron:
+        """The layer for inference and for files, with the trained numbers."""
+        spec = self.spec
+        if isinstance(spec, Neuron) and self.leak is not None:
+            spec = replace(spec, leak=min(1.0, self.leak.item()))
+        layer = SpikingNeuron(spec, self.channels, self.low, self.high, self.channel_dim)
+        layer.spec = spec  # both signs were seen to before
+        for name in ("threshold", "v0", "correction"):
+            value = getattr(self, name).detach().clone()
+            setattr(layer, name, nn.Parameter(value, requires_grad=False))
+        return layer
+
+
+def _cut(state: State) -> State:
+    if state.time == 0:  # v0 is a parameter
+        return state
+    return State(
+        state.v.detach(), None if state.total is None else state.total.detach(), state.time
+    )
+
+
+def trainable(
+    network: SpikingNetwork, surrogate: Surrogate, learn_leak: bool = False
+) -> SpikingNetwork:
+    """A copy of a network whose weights, thresholds and initial potentials can be trained.
+
+    Args:
+        network: calibrated; stays as it is.
+        surrogate: the derivative of a spike.
+        learn_leak: train one leak for each layer.
+
+    Raises:
+        ConversionError: an uncalibrated network, or neurons that cannot be trained; the layer is
+            named.
+    """
+    network.check_calibrated()
+    result = copy.deepcopy(network)
+    result.backend = "torch"
+    result.requires_grad_(True)
+    for name, neuron in network.neurons.items():
+        try:
+            place(result, name, TrainableNeuron(neuron, surrogate, learn_leak))
+        except ConversionError as cause:
+            raise ConversionError(f"layer '{name}': {cause}") from cause
+    return result
+
+
+def plain(network: SpikingNetwork) -> SpikingNetwork:
+    """A copy of a trainable network as a converted one: frozen, for every backend, to be saved."""
+    result = copy.deepcopy(network)
+    for name, neuron in trainable_neurons(result).items():
+        place(result, name, neuron.plain())
+    result.backend = "auto"
+    return result.requires_grad_(False).eval()
+
+
+def trainable_neurons(network: SpikingNetwork) -> dict[str, TrainableNeuron]:
+    """The neuron layers of a trainable network by name."""
+    found = network.neurons.items()
+    return {name: layer for name, layer in found if isinstance(layer, TrainableNeuron)}

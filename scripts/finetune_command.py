@@ -1,0 +1,191 @@
+"""``spikeport finetune``: surrogate-gradient training of a converted network."""
+
+import argparse
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from spikeport.calibration.recipes import RECIPES
+from spikeport.convert import ConversionError, processes
+from spikeport.convert.saving import load, save
+from spikeport.finetune import losses
+from spikeport.finetune.optimisation import Optimisation
+from spikeport.finetune.parallel import loader
+from spikeport.finetune.surrogates import SHAPES, Surrogate
+from spikeport.finetune.through_time import METHODS
+from spikeport.finetune.tuning import finetune
+from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list, together
+from spikeport.zoo.checkpoints import load_model
+from spikeport.zoo.images import image_folder, split
+
+KEEP = "none"
+TERMS: dict[str, type[losses.Loss]] = {
+    "tet": losses.TET,
+    "cross-entropy": losses.CrossEntropy,
+    "distillation": losses.Distillation,
+    "rate-matching": losses.RateMatching,
+    "spike-budget": losses.SpikeBudget,
+    "information": losses.InformationLoss,
+    "membrane": losses.MembraneLoss,
+}
+
+
+def terms(text: str) -> list[losses.Loss]:
+    """ "tet,distillation:0.5,spike-budget:3:0.1" as losses: names, weights, further numbers."""
+    found = []
+    for part in text.split(","):
+        name, *numbers = part.split(":")
+        try:
+            found.append(TERMS[name](*map(float, numbers)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(
+                f"'{part}' is no loss ({error}); expected NAME or NAME:WEIGHT with one of "
+                f"{', '.join(TERMS)}, for example tet,distillation:0.5,spike-budget:3:0.1"
+            ) from error
+    return found
+
+
+def leak(text: str) -> float | str:
+    """A number, or "learn"."""
+    return text if text == "learn" else float(text)
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "finetune",
+        help="train a spiking network for few timesteps",
+        description="Fit the thresholds to T, train with surrogate gradients, save. Several "
+        "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli finetune …",
+    )
+    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_data(parser, None, "to train on; they are then left out of sweeps")
+    parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write")
+    _add_time(parser)
+    _add_training(parser)
+    parser.set_defaults(run=run, batch_size=64)
+
+
+def _add_time(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-T",
+        "--timesteps",
+        type=timestep_list,
+        required=True,
+        metavar="T,T,…",
+        help="T to train for; of several, each step draws one",
+    )
+    parser.add_argument("--anneal-from", type=positive, metavar="T", help="T to come down from")
+    parser.add_argument(
+        "--method", choices=METHODS, default="bptt", help="gradient over time (default: bptt)"
+    )
+    parser.add_argument(
+        "--chunk", type=positive, metavar="N", help="timesteps between kept states: less memory"
+    )
+    parser.add_argument(
+        "--leak", type=leak, metavar="L", help='leak of LIF neurons, or "learn" (default: IF)'
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epochs", type=positive, default=5, metavar="N", help="default: 5")
+    parser.add_argument(
+        "--losses", type=terms, metavar="NAME:WEIGHT,…", help=f"of {', '.join(TERMS)}"
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="distil from this model (default: the source network as kept in the file)",
+    )
+    parser.add_argument("--teacher-checkpoint", metavar="F", help="weights of MODEL")
+    parser.add_argument(
+        "--no-labels",
+        action="store_true",
+        help="learn from the teacher alone (default: where there are no class folders)",
+    )
+    parser.add_argument(
+        "--recipe",
+        default="default",
+        choices=[*sorted(RECIPES), KEEP],
+        metavar="NAME",
+        help=f"that fits the thresholds to T (default: default); {KEEP}: they stay as they are",
+    )
+    parser.add_argument("--surrogate", default="triangle", choices=sorted(SHAPES))
+    parser.add_argument("--width", type=float, default=1.0, help="of it, in thresholds")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
+    parser.add_argument(
+        "--average", type=float, metavar="D", help="decay of a moving average of the weights"
+    )
+    parser.add_argument("--validation", metavar="DIR", help="images to measure on every epoch")
+    parser.add_argument("--patience", type=positive, metavar="N", help="epochs to wait for better")
+    parser.add_argument(
+        "--log", metavar="DIR", help="log and state; a stopped training goes on from there"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="default: cpu; cuda under torchrun: one each"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Load, train, save."""
+    network = load(options.network)
+    if "input" not in network.info:
+        raise ConversionError(
+            f"'{options.network}' does not say how images are prepared for it; "
+            "fine-tune it from Python with spikeport.finetune and your own loader"
+        )
+    with together(options.device) as device:
+        network.to(device)
+        folder = image_folder(options.data, network.info["input"])
+        count = min(options.images or len(folder), len(folder))  # type: ignore[arg-type]
+        chosen, _ = split(folder, count, 0, options.seed)
+        validation = None
+        if options.validation:
+            held_out = image_folder(options.validation, network.info["input"])
+            validation = loader(held_out, options.batch_size, shuffle=False)
+        teacher: Any = network.analog
+        if options.teacher:
+            teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
+        unknown = any(label < 0 for _, label in folder.samples)  # type: ignore[attr-defined]
+        data: Dataset[Any] = _Images(chosen) if options.no_labels or unknown else chosen
+        tuned = finetune(
+            network,
+            loader(data, options.batch_size, shuffle=True),
+            options.timesteps,
+            options.epochs,
+            teacher,
+            losses=options.losses,
+            validation=validation,
+            patience=options.patience,
+            recipe=None if options.recipe == KEEP else options.recipe,
+            surrogate=Surrogate(options.surrogate, options.width),
+            method=options.method,
+            chunk=options.chunk,
+            anneal_from=options.anneal_from,
+            leak=options.leak,
+            optimisation=Optimisation(
+                rate=options.rate, neuron_rate=10 * options.rate, average=options.average
+            ),
+            output=options.log,
+            seed=options.seed,
+        )
+        if processes.is_first():
+            used = {*network.info.get("calibration_images", []), *fingerprints(chosen)}
+            tuned.info["calibration_images"] = sorted(used)
+            save(tuned.cpu(), options.output)
+            print(f"{options.output}: {options.epochs} epochs on {count} images")
+
+
+class _Images(Dataset[Tensor]):
+    """The images of a labelled data set."""
+
+    def __init__(self, pairs: Subset[Any]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image: Tensor = self.pairs[index][0]
+        return image

@@ -1,0 +1,145 @@
+"""Trainable neurons: the same spikes, the right gradients, and the way back."""
+
+import math
+
+import pytest
+import torch
+
+from spikeport.convert import ConversionError, Neuron, SpikingNeuron
+from spikeport.convert.neurons import KINDS, MultiThreshold
+from spikeport.convert.saving import load, save
+from spikeport.finetune.surrogates import SHAPES, Surrogate
+from spikeport.finetune.trainable import TrainableNeuron, plain, trainable
+from tests.finetune.slow_neuron import ladder, powers, run
+
+T = 5
+SPECS = {
+    "if": Neuron(1, 0),
+    "burst": Neuron(3, 0),
+    "signed": Neuron(1, 1),
+    "multi-level": Neuron(3, 3),
+    "leaky": Neuron(2, 1, leak=0.8),
+    "hard": Neuron(1, 0, leak=0.9, hard_reset=True),
+    "multi-threshold": MultiThreshold(3),
+    "unsigned powers": MultiThreshold(3, signed=False),
+}
+RANGES = {"relu": (0.0, math.inf), "relu6": (0.0, 1.5), "linear": (-math.inf, math.inf)}
+
+
+def layer(spec, low, high, dtype):
+    neuron = SpikingNeuron(spec, 7, low, high).to(dtype)
+    neuron.threshold.data = torch.rand(7, dtype=dtype) + 0.5
+    neuron.v0.data = neuron.threshold * (torch.rand(7, dtype=dtype) * 0.8 + 0.1)
+    return neuron
+
+
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("span", RANGES)
+def test_it_emits_what_its_kind_emits(kind, span):
+    neuron = layer(SPECS[kind], *RANGES[span], torch.float32)
+    neuron.correction.data = 0.3 * torch.randn(2, 7)
+    ours = TrainableNeuron(neuron, Surrogate(), learn_leak=False)
+    again = ours.plain()  # the rounding of the logarithms is behind it
+    current = 2 * torch.randn(8, 50, 7)
+    (first, state), (second, after) = again(current[:3]), ours(current[:3])
+    assert torch.equal(first, second)
+    first, state = again(current[3:], state)
+    second, after = ours(current[3:], after)
+    assert torch.equal(first, second)
+    assert torch.equal(state.v, after.v)
+    torch.testing.assert_close(again.threshold, neuron.threshold)
+    torch.testing.assert_close(again.v0, neuron.v0)
+
+
+def slowly(kind, span, shape, detach, index, values):
+    """Emissions and their slopes of channel ``index``."""
+    spec, (low, high) = SPECS[kind], RANGES[span]
+    linear = low < 0
+    if isinstance(spec, MultiThreshold):
+        steps = powers(spec.exponents, spec.signed or linear)
+    else:
+        steps = ladder(spec.max_up, max(spec.max_up, spec.max_down) if linear else spec.max_down)
+    down = -min(below for _, below, _ in steps)
+    up = max(above for _, _, above in steps)
+    theta, share, current = values
+    return run(
+        steps,
+        shape,
+        0.7,
+        current,
+        theta,
+        share,
+        getattr(spec, "leak", 1.0),
+        0.0 if not linear and down else None,
+        high if high < up * theta else None,
+        detach,
+        getattr(spec, "hard_reset", False),
+    )
+
+
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("span", RANGES)
+@pytest.mark.parametrize("kind", SPECS)
+def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, detach):
+    neuron = layer(SPECS[kind], *RANGES[span], torch.float64)
+    neuron.threshold.data.clamp_(max=1.4)  # so that a ReLU6's bound is one for every channel
+    surrogate = Surrogate(shape, 0.7, detach_reset=detach)
+    learn_leak = isinstance(SPECS[kind], Neuron)
+    ours = TrainableNeuron(neuron, surrogate, learn_leak)
+    current = (1.5 * torch.randn(T, 1, 7, dtype=torch.float64)).requires_grad_()
+    weights = torch.randn(T, 7, dtype=torch.float64)
+    emitted, _ = ours(current)
+    (emitted[:, 0] * weights).sum().backward()
+    share = ours.log_potential.exp()
+    leak_slope = 0.0
+    for index in range(7):
+        values = (ours.threshold[index].item(), share[index].item(), current[:, 0, index].tolist())
+        slow = slowly(kind, span, shape, detach, index, values)
+        assert [one.value for one in slow] == pytest.approx(emitted[:, 0, index].tolist())
+        slopes = [
+            sum(float(weights[t, index]) * slow[t].slope[place] for t in range(T))
+            for place in range(3 + T)
+        ]
+        assert float(ours.log_threshold.grad[index]) == pytest.approx(slopes[0], abs=1e-9)
+        assert float(ours.log_potential.grad[index]) == pytest.approx(slopes[1], abs=1e-9)
+        assert current.grad[:, 0, index].tolist() == pytest.approx(slopes[3:], abs=1e-9)
+        leak_slope += slopes[2]
+    if learn_leak:
+        assert float(ours.leak.grad) == pytest.approx(leak_slope, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["if", "burst", "signed", "multi-level", "multi-threshold"])
+def test_a_network_there_and_back_gives_the_same_answers_and_a_file(
+    kind, images, converted, tmp_path
+):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    network = converted(model, images, kind)
+    back = plain(trainable(network, Surrogate()))
+    torch.testing.assert_close(back(images, 4), network(images, 4))
+    save(back, tmp_path / "net.snn")
+    assert torch.equal(load(tmp_path / "net.snn")(images, 4), back(images, 4))
+    assert not any(value.requires_grad for value in back.parameters())
+
+
+def test_a_learned_leak_comes_back_in_the_spec(small):
+    network = trainable(small, Surrogate(), learn_leak=True)
+    for layer in network.neurons.values():
+        layer.leak.data.fill_(1.2)
+        layer.project()
+        assert layer.leak.item() == 1
+        layer.leak.data.fill_(0.75)
+    assert {layer.spec for layer in plain(network).neurons.values()} == {Neuron(leak=0.75)}
+
+
+@pytest.mark.parametrize("kind", ["differential", "spicalib"])
+def test_neurons_without_a_staircase_are_refused(kind, images, converted):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    with pytest.raises(ConversionError, match="layer '1': .*Convert with neuron="):
+        trainable(converted(model, images, KINDS[kind]), Surrogate())
+
+
+def test_a_negative_initial_potential_is_refused(small):
+    small.neurons["1"].v0.data[0] = -0.1
+    with pytest.raises(ConversionError, match="layer '1': an initial potential is negative"):
+        trainable(small, Surrogate())

@@ -1,0 +1,265 @@
+"""The call: it helps, it can be stopped, it says what it cannot do."""
+
+import csv
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import spikeport as sp
+from spikeport.convert import ConversionError
+from spikeport.finetune.evaluation import evaluate
+from spikeport.finetune.losses import (
+    TET,
+    CrossEntropy,
+    Distillation,
+    InformationLoss,
+    MembraneLoss,
+    RateMatching,
+    SpikeBudget,
+)
+from spikeport.finetune.optimisation import Optimisation
+from spikeport.finetune.surrogates import Surrogate
+
+
+@pytest.fixture(scope="session")
+def snn(digits):
+    return sp.to_snn(digits.ann, digits.train, "if", "default", 2, progress=False)
+
+
+def accuracy(network, digits, timesteps=2):
+    return evaluate(network, digits.test, (timesteps,))[f"accuracy_{timesteps}"]
+
+
+def of_source(digits):
+    [(images, labels)] = digits.test
+    return 100 * float((digits.ann(images).argmax(1) == labels).float().mean())
+
+
+def weights(network):
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+
+def log_of(folder):
+    return list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
+
+
+def quick(snn, digits, **options):
+    options = {"timesteps": 2, "epochs": 1, "progress": False} | options
+    return sp.finetune(snn, digits.train[:4], **options)
+
+
+@pytest.mark.parametrize("method", ["bptt", "sltt"])
+def test_digits_at_two_timesteps(method, snn, digits):
+    before = weights(snn)
+    tuned = sp.finetune(
+        snn, digits.train, timesteps=2, epochs=6, teacher=digits.ann, method=method, progress=False
+    )
+    assert torch.equal(weights(snn), before)
+    assert accuracy(tuned, digits) > accuracy(snn, digits)
+    assert accuracy(tuned, digits) >= of_source(digits) - 1
+    assert "timesteps" not in tuned.info["finetuned"] or tuned.info["finetuned"].startswith("Plan(")
+
+
+def test_a_teacher_alone_is_enough(snn, digits):
+    images = [images for images, _ in digits.train]
+    tuned = sp.finetune(snn, images, 2, 4, digits.ann, progress=False)
+    assert "Distillation" in tuned.info["finetuned"]
+    assert "TET" not in tuned.info["finetuned"]
+    assert accuracy(tuned, digits) > accuracy(snn, digits)
+
+
+def test_it_runs_on_every_backend_and_comes_back_from_a_file(snn, digits, tmp_path):
+    tuned = quick(snn, digits)
+    images = digits.test[0][0][:50]
+    answers = {}
+    for backend in ("torch", "cpu"):
+        tuned.backend = backend
+        answers[backend] = tuned(images, 2)
+    torch.testing.assert_close(answers["cpu"], answers["torch"], rtol=1e-3, atol=1e-3)
+    sp.save(tuned, tmp_path / "net.snn")
+    again = sp.load(tmp_path / "net.snn")
+    again.backend = "torch"
+    assert torch.equal(again(images, 2), answers["torch"])
+    assert again.info["finetuned"] == tuned.info["finetuned"]
+
+
+def test_every_option_together(snn, digits):
+    """Every loss, SGD, an average, a leak that grows, annealing, checkpoints: finite, and used."""
+    losses = [TET(), CrossEntropy(), Distillation(), RateMatching(), SpikeBudget(1e-2, 0.1, 2)]
+    tuned = quick(
+        snn,
+        digits,
+        timesteps=1,
+        anneal_from=3,
+        epochs=3,
+        teacher=digits.ann,
+        losses=[*losses, InformationLoss(1e-3), MembraneLoss(1e-3)],
+        optimisation=Optimisation("sgd", average=0.9),
+        surrogate=Surrogate("sigmoid", 2.0, 0.5, detach_reset=False),
+        leak=0.9,
+        chunk=2,
+    )
+    assert {round(layer.spec.leak, 6) for layer in tuned.neurons.values()} == {0.9}
+    assert bool(torch.isfinite(weights(tuned)).all())
+
+
+def test_parametric_leaks_and_mixed_timesteps(snn, digits):
+    tuned = quick(snn, digits, timesteps=(1, 2, 4), leak="learn", epochs=2)
+    leaks = [layer.spec.leak for layer in tuned.neurons.values()]
+    assert all(0 < leak <= 1 for leak in leaks)
+    assert min(leaks) < 1
+
+
+def test_spikes_can_be_had_for_less(snn, digits):
+    spikes = []
+    for terms in ([TET()], [TET(), SpikeBudget(10.0, 0.1)]):
+        tuned = quick(snn, digits, epochs=8, losses=terms)
+        spikes.append(evaluate(tuned, digits.test, (2,))["spikes_per_neuron"] / 2)
+    assert spikes[1] < 0.8 * spikes[0]
+    assert spikes[1] > 0.1  # below the budget they cost nothing
+
+
+def test_the_log_names_every_term(snn, digits, tmp_path):
+    losses = [TET(), Distillation(0.5)]
+    quick(
+        snn,
+        digits,
+        epochs=2,
+        teacher=digits.ann,
+        losses=losses,
+        validation=digits.test,
+        evaluate_at=(1, 4),
+        output=tmp_path,
+    )
+    rows = log_of(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1.0", "2.0"]
+    for row in rows:
+        assert float(row["loss"]) == pytest.approx(
+            float(row["TET"]) + 0.5 * float(row["Distillation"]), abs=1e-4
+        )
+        assert {"firing_rate", "train_accuracy", "accuracy_1", "accuracy_2", "accuracy_4"} <= set(
+            row
+        )
+
+
+def test_patience_returns_the_best(snn, digits, tmp_path):
+    tuned = quick(
+        snn,
+        digits,
+        epochs=30,
+        validation=digits.test,
+        patience=2,
+        optimisation=Optimisation(rate=3e-2, warm_up=0),
+        output=tmp_path,
+    )
+    found = [float(row["accuracy_2"]) for row in log_of(tmp_path)]
+    assert len(found) < 30
+    assert accuracy(tuned, digits) == pytest.approx(max(found))
+
+
+def test_the_seed_decides_and_the_callers_generator_does_not_move(snn, digits):
+    batches = torch.utils.data.DataLoader(
+        [pair for batch in digits.train[:2] for pair in zip(*batch, strict=True)], 32, shuffle=True
+    )
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = sp.finetune(snn, batches, 2, 1, progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    assert torch.equal(weights(sp.finetune(snn, batches, 2, 1, progress=False)), weights(first))
+    other = sp.finetune(snn, batches, 2, 1, seed=1, progress=False)
+    assert not torch.equal(weights(other), weights(first))
+
+
+RUN = """
+import sys, torch
+import spikeport as sp
+from torch.utils.data import DataLoader, TensorDataset
+from spikeport.finetune.optimisation import Optimisation
+
+def run(folder, output):
+    images, labels = torch.load(folder + "/data.pt")
+    loader = DataLoader(TensorDataset(images, labels), 32, shuffle=True)
+    tuned = sp.finetune(
+        sp.load(folder + "/net.snn"), loader, timesteps=2, epochs=8, output=output, progress=False,
+        validation=[(images, labels)], patience=8, optimisation=Optimisation(average=0.9),
+    )
+    sp.save(tuned, output + "/tuned.snn")
+"""
+KILLED = RUN + "torch.set_num_threads(1)\nrun(*sys.argv[1:])"
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(snn, digits, tmp_path):
+    sp.save(snn, tmp_path / "net.snn")
+    images, labels = (torch.cat(parts) for parts in zip(*digits.train[:6], strict=True))
+    torch.save((images, labels), tmp_path / "data.pt")
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    space: dict[str, object] = {}
+    exec(RUN, space)  # the very lines of the process that is killed
+    here = space["run"]
+    here(str(tmp_path), str(tmp_path / "whole"))
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), str(killed)])
+    while not (killed / "log.csv").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.2))  # into some later epoch
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert len(log_of(killed)) < 8
+    here(str(tmp_path), str(killed))
+    files = [(tmp_path / name / "tuned.snn").read_bytes() for name in ("whole", "killed")]
+    assert files[0] == files[1]
+
+
+def test_a_folder_of_another_training_is_refused(snn, digits, tmp_path):
+    quick(snn, digits, output=tmp_path)
+    with pytest.raises(ConversionError, match="is a training with another plan"):
+        quick(snn, digits, output=tmp_path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"method": "rtrl"}, "method is 'rtrl'"),
+        ({"method": "sltt", "chunk": 1}, "chunk=1 goes with"),
+        ({"leak": 1.5}, "leak is 1.5"),
+        ({"leak": "learn", "method": "ottt"}, 'leak="learn" needs'),
+        ({"losses": [Distillation()]}, "Distillation need.* teacher; pass teacher="),
+        ({"losses": []}, "expected one or more"),
+        ({"patience": 1}, "needs validation"),
+        ({"teacher": nn.Linear(2, 2)}, r"teacher\.eval\(\)"),
+        ({"recipe": "nonsense"}, "unknown recipe"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, message, snn, digits):
+    with pytest.raises(ConversionError, match=message):
+        quick(snn, digits, **options)
+
+
+def test_unusable_data_are_refused(snn, digits):
+    with pytest.raises(ConversionError, match="no labels and there is no teacher"):
+        sp.finetune(snn, [digits.test[0][0]], 2, progress=False)
+    with pytest.raises(ConversionError, match="without a length"):
+        sp.finetune(snn, iter(digits.train), 2, progress=False)
+    with pytest.raises(ConversionError, match="takes a SpikingNetwork"):
+        sp.finetune(digits.ann, digits.train, 2, progress=False)
+
+
+def test_a_loss_that_explodes_is_named(snn, digits):
+    with pytest.raises(ConversionError, match="learning rate below"):
+        quick(snn, digits, epochs=5, optimisation=Optimisation(rate=1e30, clip=None, warm_up=0))
+
+
+def test_the_public_name_is_the_function_whatever_was_imported_first():
+    code = "import spikeport as sp\nimport spikeport.finetune.losses\nsp.finetune\n"
+    code += "import spikeport.finetune.tuning\nfrom spikeport import finetune\n"
+    code += "assert sp.finetune is finetune and finetune.__name__ == 'finetune'"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,40 @@
+"""``spikeport finetune`` on images made here."""
+
+import pytest
+import torch
+from PIL import Image
+
+from spikeport.convert.saving import load
+from spikeport.scripts.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    for label in ("0", "7"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for index in range(4):
+            pixels = (torch.rand(32, 32, 3) * 255).byte().numpy()
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{index}.png")
+    return tmp_path / "images"
+
+
+def test_it_trains_and_saves(folder, tmp_path, capsys):
+    net, tuned, log = (str(tmp_path / name) for name in ("net.snn", "tuned.snn", "log"))
+    data = ["--data", str(folder), "--images", "4", "--batch-size", "2"]
+    assert main(["convert", "cifar10/resnet20", *data, "--neuron", "if", "-o", net]) == 0
+    options = ["-T", "1", "--epochs", "1", "--losses", "distillation,spike-budget:0.1:0.5"]
+    options += ["--no-labels", "--validation", str(folder), "--log", log, "-o", tuned]
+    assert main(["finetune", net, *data, *options]) == 0
+    assert "1 epochs on 4 images" in capsys.readouterr().out
+    network = load(tuned)
+    assert "SpikeBudget(weight=0.1, budget=0.5" in network.info["finetuned"]
+    assert len(network.info["calibration_images"]) == 4
+    assert (tmp_path / "log" / "log.csv").exists()
+
+
+def test_a_loss_that_is_none_is_named(folder, capsys):
+    arguments = ["finetune", "x.snn", "--data", str(folder), "-T", "1", "-o", "y.snn"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--losses", "tet,hinge"])
+    assert "'hinge' is no loss" in capsys.readouterr().err
