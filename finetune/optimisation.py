@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from spikeport.convert import ConversionError
+from spikeport.finetune.norms import Normalised
 from spikeport.finetune.trainable import TrainableNeuron
 
 
@@ -94,24 +95,27 @@ class Average:
     """The exponential moving average of a network's parameters.
 
     Args:
-        network: its trained parameters now are the first average; others, such as a leak that
-            follows a schedule, have none.
+        network: its trained parameters now are the first average, and the running statistics of
+            its batch norms; others, such as a leak that follows a schedule, have none.
         decay: in [0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.values = {name: value.detach().clone() for name, value in _trained(network)}
+        self.values = {name: value.detach().clone() for name, value in _moving(network)}
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the parameters after a step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, value in _trained(network):
+        for name, value in _moving(network):
             self.values[name].lerp_(value, 1 - decay)
 
 
-def _trained(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    values = network.named_parameters()
-    return ((name, value) for name, value in values if value.requires_grad)
+def _moving(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for path, module in network.named_modules():
+        own = module.named_parameters(path, recurse=False)
+        yield from ((name, value) for name, value in own if value.requires_grad)
+        if isinstance(module, Normalised):
+            yield from module.named_buffers(path, recurse=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -21,6 +22,29 @@ def of_all(mean: Tensor) -> Tensor:
         return mean
     everywhere = added(mean.detach()).to(mean) / count()
     return everywhere + (mean - mean.detach())
+
+
+def moments(values: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean and variance of each channel over the values of all processes, and their number.
+
+    The gradients reach the values of all processes; torch's SyncBatchNorm does that on GPUs only.
+
+    Args:
+        values: of this process, [B, C, ...].
+
+    Returns:
+        Mean, [C], variance (biased), [C], and how many values of a channel they are of.
+    """
+    rest = [dim for dim in range(values.ndim) if dim != 1]
+    own = values.numel() // values.shape[1]
+    mean = values.mean(rest)
+    shape = [1, -1] + [1] * (values.ndim - 2)
+    if count() == 1:
+        return mean, (values - mean.view(shape)).square().mean(rest), own
+    number = int(added(torch.tensor(own)))
+    mean = all_reduce(mean * (own / number))
+    variance = all_reduce((values - mean.view(shape)).square().sum(rest) / number)
+    return mean, variance, number
 
 
 def wrapped(module: nn.Module) -> nn.Module:

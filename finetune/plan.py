@@ -6,6 +6,7 @@ from spikeport.convert import ConversionError
 from spikeport.convert.simulate import require_timesteps
 from spikeport.finetune.curriculum import Curriculum
 from spikeport.finetune.losses import Sum
+from spikeport.finetune.norms import NORMS
 from spikeport.finetune.optimisation import Optimisation
 from spikeport.finetune.surrogates import Surrogate
 from spikeport.finetune.through_time import METHODS
@@ -26,6 +27,7 @@ class Plan:
     method: str
     chunk: int | None
     leak: float | str | None
+    norm: str
     evaluate_at: tuple[int, ...]
     patience: int | None
     mixed_precision: bool
@@ -51,6 +53,13 @@ class Plan:
             raise ConversionError(
                 f'leak is {self.leak!r}; expected a number in (0, 1] for LIF, "learn" for '
                 "parametric LIF, or None"
+            )
+        if self.norm not in NORMS:
+            raise ConversionError(f"norm is {self.norm!r}; expected one of {NORMS}")
+        if self.norm != "folded" and (self.method != "bptt" or self.chunk is not None):
+            raise ConversionError(
+                f"norm={self.norm!r} takes its statistics over all timesteps at once; it needs "
+                'method="bptt" and chunk=None'
             )
         if self.leak == "learn" and self.method == "ottt":
             raise ConversionError('leak="learn" needs method="bptt" or "sltt"')

@@ -15,6 +15,7 @@ from spikeport.convert.batches import images_and_labels
 from spikeport.finetune import parallel
 from spikeport.finetune.evaluation import evaluate
 from spikeport.finetune.losses import Target
+from spikeport.finetune.norms import fold_norms
 from spikeport.finetune.optimisation import Average
 from spikeport.finetune.plan import Plan
 from spikeport.finetune.record import Record
@@ -97,7 +98,7 @@ class Training:
             self.network.load_state_dict(self.best["parameters"])
         elif self.average is not None:
             self.network.load_state_dict(self.average.values, strict=False)
-        network = plain(self.network)
+        network = fold_norms(plain(self.network))
         self.network.load_state_dict(own)
         return network
 

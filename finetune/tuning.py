@@ -18,13 +18,14 @@ from spikeport.convert.saving import load, save
 from spikeport.finetune.curriculum import Curriculum
 from spikeport.finetune.keeping import save_atomically, write_log
 from spikeport.finetune.losses import Loss, Sum, default_losses
+from spikeport.finetune.norms import keep_norms
 from spikeport.finetune.optimisation import Optimisation
 from spikeport.finetune.plan import Plan
 from spikeport.finetune.surrogates import Surrogate
 from spikeport.finetune.trainable import trainable
 from spikeport.finetune.training import Data, Teacher, Training
 
-CALIBRATION_IMAGES = 1024  # of the training data, to fit thresholds to
+CALIBRATION_IMAGES = 1024  # of the training data, to fit thresholds and norms to
 STATE, LOG, START = "state.pt", "log.csv", "start.snn"
 
 
@@ -45,6 +46,7 @@ def finetune(
     chunk: int | None = None,
     anneal_from: int | None = None,
     leak: float | str | None = None,
+    norm: str = "folded",
     optimisation: Optimisation | None = None,
     mixed_precision: bool = True,
     output: str | os.PathLike[str] | None = None,
@@ -78,6 +80,9 @@ def finetune(
         leak: factor on the potential before each timestep: a number for LIF, reached
             from 1 over the first half; "learn" for parametric LIF, from the present one; None
             keeps it.
+        norm: "folded": none, the weights are trained; "batch": a batch norm behind every layer
+            that feeds a neuron, folded into the weights at the end; "threshold": one whose gain
+            counts in thresholds (tdBN). See ``finetune.norms``.
         optimisation: learning rates and the like; by default ``Optimisation()``.
         mixed_precision: bfloat16 for layers between neurons, on GPUs that have it.
         output: folder for the log (log.csv) and the state after each epoch; called again with the
@@ -110,6 +115,7 @@ def finetune(
             method,
             chunk,
             leak,
+            norm,
             tuple(sorted({*curriculum.choices, *(evaluate_at or ())})),
             patience,
             mixed_precision,
@@ -121,6 +127,8 @@ def finetune(
         start = processes.from_first(start)
         files.keep_start(start)
         network = trainable(start, plan.surrogate, leak == "learn")
+        if norm != "folded":
+            keep_norms(network, _first_images(loader, network), curriculum.first, norm)
         data = Data(loader, validation, teacher, snn)
         training = Training(network, plan, data, progress)
         files.restore(training)
@@ -181,14 +189,19 @@ def _fitted(
     """A copy with thresholds for T."""
     network = copy.deepcopy(snn)
     if recipe is not None and processes.is_first():
-        device = next(network.parameters()).device
-        images: list[Tensor] = []
-        for batch in loader:
-            images.append(images_and_labels(batch)[0].to(device))
-            if sum(map(len, images)) >= CALIBRATION_IMAGES:
-                break
-        calibrate(network, images, recipe, timesteps, progress)
+        calibrate(network, _first_images(loader, network), recipe, timesteps, progress)
     return network
+
+
+def _first_images(loader: Iterable[Any], network: SpikingNetwork) -> list[Tensor]:
+    """Batches to fit thresholds and norms to, where the network is."""
+    device = next(network.parameters()).device
+    images: list[Tensor] = []
+    for batch in loader:
+        images.append(images_and_labels(batch)[0].to(device))
+        if sum(map(len, images)) >= CALIBRATION_IMAGES:
+            break
+    return images
 
 
 class _Files:

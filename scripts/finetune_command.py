@@ -10,6 +10,7 @@ from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import ConversionError, processes
 from spikeport.convert.saving import load, save
 from spikeport.finetune import losses
+from spikeport.finetune.norms import NORMS
 from spikeport.finetune.optimisation import Optimisation
 from spikeport.finetune.parallel import loader
 from spikeport.finetune.surrogates import SHAPES, Surrogate
@@ -113,6 +114,12 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--surrogate", default="triangle", choices=sorted(SHAPES))
     parser.add_argument("--width", type=float, default=1.0, help="of it, in thresholds")
+    parser.add_argument(
+        "--norm",
+        choices=NORMS,
+        default="folded",
+        help="batch norms during training: none, plain, or threshold-dependent ones (tdBN)",
+    )
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
     parser.add_argument(
         "--average", type=float, metavar="D", help="decay of a moving average of the weights"
@@ -164,6 +171,7 @@ def run(options: argparse.Namespace) -> None:
             chunk=options.chunk,
             anneal_from=options.anneal_from,
             leak=options.leak,
+            norm=options.norm,
             optimisation=Optimisation(
                 rate=options.rate, neuron_rate=10 * options.rate, average=options.average
             ),

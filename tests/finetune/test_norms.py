@@ -1,0 +1,188 @@
+"""Batch norms during training: nothing changes at the start, and folding is exact."""
+
+import pytest
+import torch
+from torch import nn
+
+import spikeport as sp
+from spikeport.convert import ConversionError
+from spikeport.finetune.evaluation import evaluate
+from spikeport.finetune.norms import Normalised, fold_norms, keep_norms
+from spikeport.finetune.optimisation import Optimisation
+from spikeport.finetune.surrogates import Surrogate
+from spikeport.finetune.through_time import present
+from spikeport.finetune.trainable import plain, trainable
+
+KEPT = ("batch", "threshold")
+T = 3
+
+
+class Residual(nn.Module):
+    """``tied`` runs twice, ``head`` feeds no neuron."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.tied = nn.Conv2d(4, 4, 1)
+        self.fc = nn.Linear(4, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.conv1(x).relu()
+        x = (x + self.conv2(x)).relu()
+        x = self.tied(self.tied(x).relu()).relu()
+        return self.head(self.fc(x.mean((2, 3))).relu())
+
+
+@pytest.fixture
+def pictures():
+    return torch.randn(6, 2, 5, 5)
+
+
+def normed(network, pictures, kind):
+    """A trainable copy with norms fitted to two batches."""
+    learning = trainable(network, Surrogate())
+    keep_norms(learning, pictures.split(4), T, kind)
+    return learning
+
+
+def norms(network):
+    return {n: m for n, m in network.named_modules() if isinstance(m, Normalised)}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+def test_nothing_changes_at_the_start(kind, neuron, pictures, converted):
+    network = converted(Residual(), pictures, neuron)
+    learning = normed(network, pictures, kind)
+    assert norms(learning).keys() == {"conv1", "conv2", "fc"}
+    # the statistics that the norms start from are those of all images, so of this batch
+    torch.testing.assert_close(present(learning, pictures, T).answer, network(pictures, T))
+    learning = normed(network, pictures, kind)
+    for norm in norms(learning).values():
+        norm.eval()
+    others = torch.randn(5, 2, 5, 5)
+    torch.testing.assert_close(present(learning, others, T).answer, network(others, T))
+
+
+def test_training_mode_takes_the_statistics_of_the_batch(pictures, converted):
+    learning = normed(converted(Residual(), pictures, "if"), pictures, "batch")
+    norm = norms(learning)["conv2"]
+    reference = nn.BatchNorm2d(4)
+    reference.load_state_dict(
+        {
+            "weight": norm.gain.detach(),
+            "bias": norm.offset.detach(),
+            "running_mean": norm.mean,
+            "running_var": norm.variance,
+            "num_batches_tracked": torch.tensor(0),
+        }
+    )
+    x = 3 + 2 * torch.randn(7, 4, 5, 5)
+    torch.testing.assert_close(norm(x), reference(norm.layer(x)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norm.mean, reference.running_mean)
+    torch.testing.assert_close(norm.variance, reference.running_var)
+    assert not norm.layer.bias.requires_grad
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_folding_is_exact(kind, pictures, converted):
+    network = converted(Residual().double(), pictures.double(), "if")
+    learning = normed(network, pictures.double(), kind)
+    optimiser = Optimisation(rate=0.05, neuron_rate=0.05).optimiser(learning)
+    for _ in range(3):
+        optimiser.zero_grad()
+        x = 1 + 2 * torch.randn(6, 2, 5, 5, dtype=torch.double)
+        present(learning, x, T).answer.square().sum().backward()
+        optimiser.step()
+    for norm in norms(learning).values():
+        norm.eval()
+    expected = present(learning, pictures.double(), T)
+    folded = fold_norms(plain(learning))
+    found = present(trainable(folded, Surrogate()), pictures.double(), T)
+    torch.testing.assert_close(found.answer, expected.answer, rtol=1e-5, atol=1e-5)
+    for name, spikes in expected.spikes.items():
+        assert torch.equal(found.spikes[name], spikes)
+    assert (found.answer - network(pictures.double(), T)).abs().max() > 1e-2
+    names = {"conv2.weight", "conv2.bias", "conv1.bias"}
+    assert folded.state_dict().keys() == network.state_dict().keys() | names
+    assert not any(value.requires_grad for value in folded.parameters())
+
+
+def test_gain_counts_in_thresholds(pictures, converted):
+    learning = normed(converted(Residual(), pictures, "if"), pictures, "threshold")
+    norm, reader = norms(learning)["conv1"], next(iter(learning.neurons.values()))
+    offset = norm.offset.detach().view(1, -1, 1, 1)
+    before = norm(pictures) - offset
+    factors = torch.tensor([1.0, 2.0, 3.0, 0.5])
+    with torch.no_grad():
+        reader.log_threshold += factors.log()
+    torch.testing.assert_close(norm(pictures) - offset, before * factors.view(1, -1, 1, 1))
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_digits_with_norms(kind, digits, tmp_path):
+    snn = sp.to_snn(digits.ann, digits.train, "if", timesteps=2, progress=False)
+    options = {"norm": kind, "progress": False, "optimisation": Optimisation(average=0.9)}
+    tuned = sp.finetune(snn, digits.train, 2, 3, digits.ann, **options)
+    before, after = (evaluate(network, digits.test, (2,))["accuracy_2"] for network in (snn, tuned))
+    assert after > before
+    sp.save(tuned, tmp_path / "net.snn")
+    images = digits.test[0][0]
+    tuned.backend = "torch"
+    again = sp.load(tmp_path / "net.snn")
+    again.backend = "torch"
+    assert torch.equal(again(images, 2), tuned(images, 2))
+
+
+class Stop(Exception):
+    pass
+
+
+class Stopping(list):
+    """Batches that end the program in the second epoch."""
+
+    def __init__(self, batches, log):
+        super().__init__(batches)
+        self.log = log
+
+    def __iter__(self):
+        if self.log.exists():
+            raise Stop
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_a_stopped_run_goes_on_to_the_same_weights(kind, digits, tmp_path):
+    batches = digits.train[:4]
+    snn = sp.to_snn(digits.ann, batches, "if", timesteps=2, progress=False)
+
+    def tuned(batches, folder):
+        options = {"norm": kind, "optimisation": Optimisation(average=0.9), "output": folder}
+        return sp.finetune(snn, batches, 2, 3, progress=False, **options).state_dict()
+
+    whole, stopped = tuned(batches, tmp_path / "whole"), tmp_path / "stopped"
+    with pytest.raises(Stop):
+        tuned(Stopping(batches, stopped / "log.csv"), stopped)
+    resumed = tuned(batches, stopped)
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_what_norms_do_not_go_with_is_refused(small, images):
+    pairs = [(images, torch.zeros(4).long())]
+    with pytest.raises(ConversionError, match=r"norm is 'layer'; expected one of \('folded'"):
+        sp.finetune(small, pairs, 2, norm="layer", progress=False)
+    for options in ({"method": "sltt"}, {"chunk": 1}):
+        with pytest.raises(ConversionError, match="norm='batch' takes its statistics over all"):
+            sp.finetune(small, pairs, 2, norm="batch", progress=False, **options)
+    with pytest.raises(ConversionError, match="layer '0': a batch of one image"):
+        sp.finetune(small, [(images[:1], pairs[0][1][:1])], 1, norm="batch", progress=False)
+
+
+def test_a_network_without_a_place_for_norms_is_refused(images, converted):
+    shared = nn.Linear(8, 8)
+    network = converted(nn.Sequential(shared, nn.ReLU(), shared, nn.ReLU()), images, "if")
+    with pytest.raises(ConversionError, match='norm=.batch.: no .* pass norm="folded"'):
+        keep_norms(trainable(network, Surrogate()), [images], 2, "batch")
