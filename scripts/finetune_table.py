@@ -1,4 +1,4 @@
-"""Compare surrogates, widths, losses and ways to take the gradient on a small network.
+"""Compare surrogates, widths, losses, ways to take the gradient and norms on a small network.
 
     python -m spikeport.scripts.finetune_table
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from spikeport.convert import SpikingNetwork
 from spikeport.finetune.evaluation import evaluate
 from spikeport.finetune.losses import TET, CrossEntropy, Distillation, Loss, RateMatching
+from spikeport.finetune.norms import NORMS
 from spikeport.finetune.surrogates import SHAPES, Surrogate
 from spikeport.finetune.tuning import finetune
 from spikeport.zoo.pipeline import to_snn
@@ -73,7 +74,9 @@ def _batches(images: Tensor, labels: Tensor) -> Batches:
     return list(zip(images.split(50), labels.split(50), strict=True))
 
 
-def accuracy(made: Setting, surrogate: Surrogate, losses: list[Loss], method: str) -> float:
+def accuracy(
+    made: Setting, surrogate: Surrogate, losses: list[Loss], method: str, norm: str = "folded"
+) -> float:
     """Mean over the seeds, in percent; they decide the order of the batches."""
     found = []
     for seed in SEEDS:
@@ -89,6 +92,7 @@ def accuracy(made: Setting, surrogate: Surrogate, losses: list[Loss], method: st
             losses=losses,
             surrogate=surrogate,
             method=method,
+            norm=norm,
             progress=False,
         )
         found.append(evaluate(tuned, made.test, (TIMESTEPS,))[f"accuracy_{TIMESTEPS}"])
@@ -119,6 +123,9 @@ def main() -> None:
     }
     print()
     _print_table("TET, distillation", ["BPTT", "SLTT", "OTTT"], ways)
+    print()
+    norms = [partial(accuracy, made, Surrogate(), usual, "bptt", norm) for norm in NORMS]
+    _print_table("norm", list(NORMS), {"TET, distillation": norms})
 
 
 def _print_table(

@@ -10,7 +10,7 @@ import torch
 
 import spikeport as sp
 
-METHODS = ("bptt", "sltt")
+WAYS = ("bptt-folded", "sltt-folded", "bptt-threshold")
 SHARE = """
 import json, sys, torch
 from datetime import timedelta
@@ -23,13 +23,14 @@ def work(folder, rank, count):
     share = [(x.chunk(count)[rank], y.chunk(count)[rank]) for x, y in batches]
     snn = sp.load(folder + "/net.snn")
     terms = [TET(), Distillation(), RateMatching(0.3), InformationLoss(0.1)]
-    for method in ("bptt", "sltt"):
+    for way in ("bptt-folded", "sltt-folded", "bptt-threshold"):
+        method, norm = way.split("-")
         tuned = sp.finetune(
             snn, share, timesteps=2, epochs=2, teacher=snn.analog, method=method, progress=False,
             recipe=None, optimisation=Optimisation("sgd", 1e-2, 1e-2), validation=share,
-            output=f"{folder}/{method}-{count}", losses=terms,
+            output=f"{folder}/{way}-{count}", losses=terms, norm=norm,
         )
-        sp.save(tuned, f"{folder}/{method}-{count}-{rank}.snn")
+        sp.save(tuned, f"{folder}/{way}-{count}-{rank}.snn")
     curve = sp.sweep(snn, share, (1, 2, 4), progress=False)
     with open(f"{folder}/curve-{count}-{rank}.json", "w") as file:
         json.dump([curve.rows, curve.info["images"], curve.info["source_top1"]], file)
@@ -60,16 +61,16 @@ def folder(digits, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_two_processes_train_what_one_does_with_the_whole_batch(method, folder):
-    found = [sp.load(folder / f"{method}-{name}.snn") for name in ("1-0", "2-0", "2-1")]
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_what_one_does_with_the_whole_batch(way, folder):
+    found = [sp.load(folder / f"{way}-{name}.snn") for name in ("1-0", "2-0", "2-1")]
     one, first, second = (network.state_dict() for network in found)
     start = sp.load(folder / "net.snn").state_dict()
     assert max(float((one[n] - start[n]).abs().max()) for n in one if one[n].numel()) > 1e-2
     for name, value in one.items():
         torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-5)
         assert torch.equal(first[name], second[name])
-    logs = [(folder / f"{method}-{count}" / "log.csv").read_text() for count in (1, 2)]
+    logs = [(folder / f"{way}-{count}" / "log.csv").read_text() for count in (1, 2)]
     alone, together = (list(csv.DictReader(log.splitlines())) for log in logs)
     assert len(alone) == len(together) == 2
     for name in alone[-1].keys() - {"seconds"}:

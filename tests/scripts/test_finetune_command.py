@@ -24,11 +24,22 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
     data = ["--data", str(folder), "--images", "4", "--batch-size", "2"]
     assert main(["convert", "cifar10/resnet20", *data, "--neuron", "if", "-o", net]) == 0
     options = ["-T", "1", "--epochs", "1", "--losses", "distillation,spike-budget:0.1:0.5"]
-    options += ["--no-labels", "--validation", str(folder), "--log", log, "-o", tuned]
+    options += [
+        "--no-labels",
+        "--validation",
+        str(folder),
+        "--log",
+        log,
+        "--norm",
+        "batch",
+        "-o",
+        tuned,
+    ]
     assert main(["finetune", net, *data, *options]) == 0
     assert "1 epochs on 4 images" in capsys.readouterr().out
     network = load(tuned)
     assert "SpikeBudget(weight=0.1, budget=0.5" in network.info["finetuned"]
+    assert "norm='batch'" in network.info["finetuned"]
     assert len(network.info["calibration_images"]) == 4
     assert (tmp_path / "log" / "log.csv").exists()
 
