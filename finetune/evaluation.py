@@ -11,6 +11,23 @@ from spikeport.convert.batches import images_and_labels
 from spikeport.convert.emitted import Emitted
 
 
+def known_labels(batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Images and labels of a batch; labels below 0 stand for none, as in folders without classes.
+
+    Raises:
+        ConversionError: some labels are below 0 and some are not, or an unusable batch.
+    """
+    images, labels = images_and_labels(batch)
+    if labels is None or bool((labels >= 0).all()):
+        return images, labels
+    if bool((labels < 0).all()):
+        return images, None
+    raise ConversionError(
+        f"a batch has the label {int(labels.min())} beside others; leave images without a class "
+        "out, or pass images alone and teacher=the source network"
+    )
+
+
 @torch.no_grad()
 def evaluate(
     network: SpikingNetwork,
@@ -34,7 +51,7 @@ def evaluate(
     right = [0] * len(timesteps)
     images_seen = 0
     for batch in batches:
-        images, labels = images_and_labels(batch)
+        images, labels = known_labels(batch)
         images = images.to(_device(network))
         if labels is None:
             if teacher is None:

@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 from tqdm import tqdm
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.batches import images_and_labels
 from spikeport.finetune import parallel
-from spikeport.finetune.evaluation import evaluate
+from spikeport.finetune.evaluation import evaluate, known_labels
 from spikeport.finetune.losses import Target
 from spikeport.finetune.norms import fold_norms
 from spikeport.finetune.optimisation import Average
@@ -151,7 +150,7 @@ class Training:
 
     def _step(self, batch: Any, timesteps: int) -> dict[str, float]:
         """One step of the optimiser; sums over the batch for the log."""
-        images, labels = images_and_labels(batch)
+        images, labels = known_labels(batch)
         images = images.to(self.device)
         labels = None if labels is None else labels.to(self.device)
         self.optimiser.zero_grad()
@@ -211,6 +210,11 @@ class Training:
     @torch.no_grad()
     def _target(self, images: Tensor, labels: Tensor | None) -> Target:
         losses, source = self.plan.losses, self.data.source
+        if labels is None and losses.needs("labels"):
+            raise ConversionError(
+                f"a batch has no labels, which {', '.join(losses.needs('labels'))} need(s), unlike "
+                "the first; pass pairs (images, labels) throughout, or images alone"
+            )
         logits = None
         if losses.needs("teacher"):
             assert self.data.teacher is not None

@@ -16,6 +16,7 @@ from spikeport.convert import ConversionError, Neuron, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.saving import load, save
 from spikeport.finetune.curriculum import Curriculum
+from spikeport.finetune.evaluation import known_labels
 from spikeport.finetune.keeping import save_atomically, write_log
 from spikeport.finetune.losses import Loss, Sum, default_losses
 from spikeport.finetune.norms import keep_norms
@@ -61,7 +62,8 @@ def finetune(
 
     Args:
         snn: from ``to_snn`` or ``load``, on the device to train on; not modified.
-        loader: list or DataLoader of (images [B, C, ...], labels [B]), or of images alone.
+        loader: list or DataLoader of (images [B, C, ...], labels [B]), or of images alone; labels
+            that are all below 0 are none.
         timesteps: T; or several, of which each step draws one (mixed timesteps).
         epochs: >= 1.
         teacher: the source network in eval mode, or any function from images to logits; distilled
@@ -166,7 +168,7 @@ def _check_leak(snn: SpikingNetwork, leak: float | str | None) -> None:
 
 
 def _labelled(loader: Iterable[Any]) -> bool:
-    return images_and_labels(next(stream(loader, "", progress=False)))[1] is not None
+    return known_labels(next(stream(loader, "", progress=False)))[1] is not None
 
 
 def _check_losses(plan: Plan, labelled: bool, teacher: Teacher | None) -> None:

@@ -154,8 +154,7 @@ def run(options: argparse.Namespace) -> None:
         teacher: Any = network.analog
         if options.teacher:
             teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
-        unknown = any(label < 0 for _, label in folder.samples)  # type: ignore[attr-defined]
-        data: Dataset[Any] = _Images(chosen) if options.no_labels or unknown else chosen
+        data: Dataset[Any] = _Images(chosen) if options.no_labels else chosen
         tuned = finetune(
             network,
             loader(data, options.batch_size, shuffle=True),

@@ -124,8 +124,12 @@ def main() -> None:
     print()
     _print_table("TET, distillation", ["BPTT", "SLTT", "OTTT"], ways)
     print()
-    norms = [partial(accuracy, made, Surrogate(), usual, "bptt", norm) for norm in NORMS]
-    _print_table("norm", list(NORMS), {"TET, distillation": norms})
+    norms: dict[str, list[Callable[[], float]]] = {
+        "TET, distillation": [
+            partial(accuracy, made, Surrogate(), usual, "bptt", norm) for norm in NORMS
+        ]
+    }
+    _print_table("norm", list(NORMS), norms)
 
 
 def _print_table(

@@ -253,6 +253,38 @@ def test_unusable_data_are_refused(snn, digits):
         sp.finetune(digits.ann, digits.train, 2, progress=False)
 
 
+def test_labels_below_0_are_none(snn, digits, tmp_path):
+    """As those of a folder without class folders: the teacher takes their place."""
+    unknown = [(images, torch.full_like(labels, -1)) for images, labels in digits.train[:4]]
+    alone = [images for images, _ in unknown]
+    found = []
+    for name, batches in (("unknown", unknown), ("alone", alone)):
+        options = {"teacher": digits.ann, "validation": batches, "output": tmp_path / name}
+        found.append(weights(sp.finetune(snn, batches, 2, 1, progress=False, **options)))
+    assert torch.equal(*found)
+    logs = [log_of(tmp_path / name)[0] for name in ("unknown", "alone")]
+    assert "train_accuracy" not in logs[0]
+    assert logs[0]["accuracy_2"] == logs[1]["accuracy_2"]
+    assert float(logs[0]["accuracy_2"]) > 50
+
+
+def test_validation_without_labels_needs_a_teacher(snn, digits):
+    images, labels = digits.test[0]
+    for validation in (images, (images, torch.full_like(labels, -1))):
+        with pytest.raises(ConversionError, match="validation data has no labels and there is no"):
+            quick(snn, digits, validation=[validation])
+
+
+def test_batches_with_and_without_labels_are_refused(snn, digits):
+    images, labels = digits.train[0]
+    with pytest.raises(ConversionError, match="a batch has no labels, which TET need"):
+        sp.finetune(snn, [(images, labels), images], 2, 1, digits.ann, progress=False)
+    labels = labels.clone()
+    labels[3] = -100
+    with pytest.raises(ConversionError, match="has the label -100 beside others"):
+        sp.finetune(snn, [(images, labels)], 2, 1, digits.ann, progress=False)
+
+
 def test_a_loss_that_explodes_is_named(snn, digits):
     with pytest.raises(ConversionError, match="learning rate below"):
         quick(snn, digits, epochs=5, optimisation=Optimisation(rate=1e30, clip=None, warm_up=0))

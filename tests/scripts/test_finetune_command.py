@@ -44,6 +44,14 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
     assert (tmp_path / "log" / "log.csv").exists()
 
 
+def test_a_folder_without_classes_is_learnt_from_the_teacher(folder, tmp_path, capsys):
+    flat, net, tuned = (str(tmp_path / name) for name in ("images/0", "net.snn", "tuned.snn"))
+    assert main(["convert", "cifar10/resnet20", "--data", flat, "--neuron", "if", "-o", net]) == 0
+    options = ["-T", "1", "--epochs", "1", "--batch-size", "2", "--validation", flat]
+    assert main(["finetune", net, "--data", flat, *options, "-o", tuned]) == 0
+    assert "terms=(Distillation(" in load(tuned).info["finetuned"]
+
+
 def test_a_loss_that_is_none_is_named(folder, capsys):
     arguments = ["finetune", "x.snn", "--data", str(folder), "-T", "1", "-o", "y.snn"]
     with pytest.raises(SystemExit):
