@@ -37,13 +37,13 @@ def moments(values: Tensor) -> tuple[Tensor, Tensor, int]:
     """
     rest = [dim for dim in range(values.ndim) if dim != 1]
     own = values.numel() // values.shape[1]
-    mean = values.mean(rest)
-    shape = [1, -1] + [1] * (values.ndim - 2)
+    variance, mean = torch.var_mean(values, rest, correction=0)
     if count() == 1:
-        return mean, (values - mean.view(shape)).square().mean(rest), own
+        return mean, variance, own
     number = int(added(torch.tensor(own)))
-    mean = all_reduce(mean * (own / number))
-    variance = all_reduce((values - mean.view(shape)).square().sum(rest) / number)
+    share, own_mean = own / number, mean
+    mean = all_reduce(share * own_mean)
+    variance = all_reduce(share * (variance + (own_mean - mean).square()))
     return mean, variance, number
 
 
