@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
+    from spikeport.report.cost import cost
     from spikeport.report.curve import Curve
+    from spikeport.report.energy import EnergyTable
     from spikeport.report.sweeping import sweep
     from spikeport.zoo.pipeline import load_source, to_snn
 
@@ -21,10 +23,12 @@ __all__ = [
     "ConversionError",
     "Curve",
     "Differential",
+    "EnergyTable",
     "MultiThreshold",
     "Neuron",
     "SpikingNetwork",
     "__version__",
+    "cost",
     "load",
     "load_source",
     "register_op",
@@ -40,9 +44,11 @@ _HOMES = {
     "ConversionError": "spikeport.convert.errors",
     "Curve": "spikeport.report.curve",
     "Differential": "spikeport.convert.neurons",
+    "EnergyTable": "spikeport.report.energy",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
     "SpikingNetwork": "spikeport.convert.network",
+    "cost": "spikeport.report.cost",
     "load": "spikeport.convert.saving",
     "load_source": "spikeport.zoo.pipeline",
     "register_op": "spikeport.convert.extension",

@@ -38,7 +38,7 @@ class Curve:
 
     def __str__(self) -> str:
         heads = [head for head, _ in COLUMNS.values()]
-        body = [[_shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        body = [[shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
         if "source_macs" in self.info:
             source = {
                 "timesteps": None,
@@ -49,14 +49,9 @@ class Curve:
                 "macs": self.info["source_macs"],
                 "energy_uj": self.info["source_energy_uj"],
             }
-            last = [_shown(source[key], form) for key, (_, form) in COLUMNS.items()]
+            last = [shown(source[key], form) for key, (_, form) in COLUMNS.items()]
             body.append(["source", *last[1:]])
-        widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-            for line in [heads, *body]
-        ]
-        return "\n".join([*lines, *self._notes()])
+        return "\n".join([*cells([heads, *body]), *self._notes()])
 
     def _notes(self) -> list[str]:
         if not self.info:
@@ -107,5 +102,15 @@ class Curve:
         plot_curves({"": self}, path)
 
 
-def _shown(value: Any, form: str) -> str:
+def cells(lines: list[list[str]]) -> list[str]:
+    """The lines of a table, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+
+
+def shown(value: Any, form: str) -> str:
+    """A number as a cell; "-" where there is none."""
     return "-" if value is None else form.format(value)

@@ -79,14 +79,14 @@ class _Tally:
             self.synapses = count_synapses(self.network, tuple(images.shape[1:]))
             for name in self.synapses.fanout:
                 self._set_fanout(name, self.synapses.total_fanout(name))
-        expected = _class_scores(self.reference(images)).argmax(1)
+        expected = class_scores(self.reference(images)).argmax(1)
         labels = torch.full_like(expected, -1) if labels is None else labels.to(expected.device)
         self.labelled += int((labels >= 0).sum())
         self.source_correct += int((expected == labels).sum())
         self.images += len(images)
         self.so_far.clear()
         for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
-            prediction = _class_scores(outputs).argmax(1)
+            prediction = class_scores(outputs).argmax(1)
             self.agreed[time] += int((prediction == expected).sum())
             self.correct[time] += int((prediction == labels).sum())
 
@@ -133,7 +133,7 @@ class _Tally:
                     "spikes_per_neuron": spikes,
                     "acs": acs,
                     "macs": macs,
-                    "energy_uj": energy.microjoules(acs, macs),
+                    "energy_uj": energy.microjoules(acs, macs, self.synapses.neurons * time),
                 }
             )
         return Curve(rows, self._info(energy))
@@ -147,9 +147,10 @@ class _Tally:
             "labelled_images": self.labelled,
             "source_top1": self.source_correct / self.labelled if self.labelled else None,
             "source_macs": self.synapses.source_macs,
-            "source_energy_uj": energy.microjoules(0, self.synapses.source_macs),
-            "energy_table": f"{energy.name} ({energy.ac} pJ per AC, {energy.mac} pJ per MAC; "
-            f"{energy.source}); arithmetic only, an estimate",
+            "source_energy_uj": energy.microjoules(
+                0, self.synapses.source_macs, self.synapses.neurons
+            ),
+            "energy_table": str(energy),
             "levels_per_timestep": levels,
             "readout": _window(self.network.readout_delay),
             "latency": "streaming: one sweep of T timesteps",
@@ -164,7 +165,8 @@ def _window(delay: float) -> str:
     return f"mean of the output over timesteps {first}..T"
 
 
-def _class_scores(outputs: Any) -> Tensor:
+def class_scores(outputs: Any) -> Tensor:
+    """The output [B, classes] of a classifier; raises ConversionError for any other."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         kind = (
             f"shape {list(outputs.shape)}"
