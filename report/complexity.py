@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.changing_input import as_presented
 from spikeport.convert.neurons import Differential
 from spikeport.convert.ops import HOMOGENEOUS, IDENTITY, MOVES, SLOPED, WEIGHTED
 from spikeport.convert.roles import in_time
@@ -44,7 +45,7 @@ def complexity(
     try:
         for batch in stream(loader, f"counting {timesteps} timesteps", progress):
             images, _ = images_and_labels(batch)
-            tally.images += len(images)
+            tally.images += len(network.encoding.batch(images))
             for _ in network.chunks(images, timesteps, chunk=1):
                 pass
     finally:
@@ -122,9 +123,10 @@ def binary_copy(layer: nn.Module, ones: bool = False) -> nn.Module:
 def _ternary_layers(network: SpikingNetwork) -> dict[str, bool]:
     """For each weighted layer, whether all its inputs are single spikes, up or down."""
     found: dict[str, bool] = {}
-    for node in network.graph.nodes:
+    presented = as_presented(network)
+    for node in presented.graph.nodes:
         if node.op == "call_module" and node.meta["op"] in WEIGHTED:
-            single = in_time(node.args[0]) and _is_ternary(network, node.args[0])
+            single = in_time(node.args[0]) and _is_ternary(presented, node.args[0])
             found[str(node.target)] = found.get(str(node.target), True) and single
     return found
 
@@ -133,6 +135,8 @@ def _is_ternary(network: SpikingNetwork, node: fx.Node) -> bool:
     if node.meta["role"] == "neuron":
         neuron = network.neuron(str(node.target))
         return neuron.max_up == 1 and neuron.max_down <= 1 and type(neuron.spec) is not Differential
+    if node.meta["role"] == "signal":
+        return network.encoding.single
     sources = [source for source in node.all_input_nodes if in_time(source)]
     keeps = node.meta["op"] in (MOVES | IDENTITY | HOMOGENEOUS) - SLOPED
     return keeps and bool(sources) and all(_is_ternary(network, source) for source in sources)

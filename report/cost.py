@@ -118,6 +118,7 @@ def cost(
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
     for batch in stream(loader, "counting zeros", progress):
         images, labels = images_and_labels(batch)
+        images = network.encoding.still(images, timesteps)
         answers = class_scores((reference or network.analog)(images)).argmax(1)
         for baseline in (source, coarse):
             baseline.add(images, labels, answers)

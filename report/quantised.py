@@ -21,7 +21,7 @@ def quantised(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
         timesteps: T.
     """
     found = copy.deepcopy(network)
-    found.backend, found.readout_delay = "torch", 0.0
+    found.backend, found.encoding, found.readout_delay = "torch", "constant", 0.0
     for neuron in found.neurons.values():
         most = timesteps * neuron.max_up
         neuron.spec = Neuron(most, most if neuron.low < 0 else 0)

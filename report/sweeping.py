@@ -74,16 +74,19 @@ class _Tally:
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
         """Simulate one batch."""
+        encoding = self.network.encoding
         if self.synapses is None:
-            self.network.check_input(images)
-            self.synapses = count_synapses(self.network, tuple(images.shape[1:]))
+            encoding.check(self.network, images, self.wanted[-1])
+            shape = tuple(encoding.batch(images).shape[1:])
+            self.synapses = count_synapses(self.network, shape)
             for name in self.synapses.fanout:
                 self._set_fanout(name, self.synapses.total_fanout(name))
-        expected = class_scores(self.reference(images)).argmax(1)
+        still = encoding.still(images, self.wanted[-1])
+        expected = class_scores(self.reference(still)).argmax(1)
         labels = torch.full_like(expected, -1) if labels is None else labels.to(expected.device)
         self.labelled += int((labels >= 0).sum())
         self.source_correct += int((expected == labels).sum())
-        self.images += len(images)
+        self.images += len(still)
         self.so_far.clear()
         for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
             prediction = class_scores(outputs).argmax(1)
@@ -154,7 +157,7 @@ class _Tally:
             "levels_per_timestep": levels,
             "readout": _window(self.network.readout_delay),
             "latency": "streaming: one sweep of T timesteps",
-            "encoding": "constant current",
+            "encoding": str(self.network.encoding),
             "neurons": self.synapses.neurons,
             "analog_layers": self.network.analog_layers(),
         }
