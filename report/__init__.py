@@ -4,6 +4,7 @@ from spikeport.report.complexity import complexity
 from spikeport.report.cost import Cost, cost
 from spikeport.report.curve import Curve
 from spikeport.report.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, MEMORIES, TABLES, EnergyTable
+from spikeport.report.exit_calibration import calibrate_exit
 from spikeport.report.plot import plot_curves
 from spikeport.report.share import Share, spike_driven
 from spikeport.report.sweeping import sweep
@@ -19,6 +20,7 @@ __all__ = [
     "EnergyTable",
     "Share",
     "Synapses",
+    "calibrate_exit",
     "complexity",
     "cost",
     "count_synapses",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.early_exit import EarlyExit
 from spikeport.convert.simulate import require_timesteps
 from spikeport.report.complexity import complexity, weighted_layers
 from spikeport.report.curve import cells, shown
@@ -84,6 +85,7 @@ def cost(
     reference: nn.Module | None = None,
     table: EnergyTable = CMOS_45NM_FP32,
     progress: bool = True,
+    early_exit: EarlyExit | None = None,
 ) -> Cost:
     """Count what the spiking network and the source network do for one answer.
 
@@ -98,21 +100,15 @@ def cost(
         reference: source network in eval mode, as for ``sweep``.
         table: energies per operation, with a memory or without.
         progress: show a bar when it takes longer than two seconds.
+        early_exit: a rule by which images stop before T, in a row of its own.
 
     Raises:
         ConversionError: as ``sweep``.
     """
     require_timesteps(timesteps)
-    curve = sweep(network, loader, (timesteps,), reference, table, progress)
-    [row], info = curve.rows, curve.info
-    updates = float(info["neurons"])
-    spiking = {
-        "network": f"spiking, T={timesteps}",
-        **{key: row[key] for key in ("top1", "agreement", "acs", "macs")},
-        "updates": updates * timesteps,
-        "energy_uj": table.microjoules(row["acs"], row["macs"], updates * timesteps),
-        "table": table.name,
-    }
+    exits = () if early_exit is None else (early_exit,)
+    curve = sweep(network, loader, (timesteps,), reference, table, progress, exits)
+    info, neurons = curve.info, float(curve.info["neurons"])
     small = quantised(network, timesteps)
     source = _Baseline(network, network.analog)
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
@@ -126,13 +122,24 @@ def cost(
     float_table = table.with_memory(None) == CMOS_45NM_FP32
     narrow = CMOS_45NM_INT8.with_memory(table.memory) if float_table and levels <= 8 else table
     rows = [
-        spiking,
-        *source.rows("source", table, info["source_macs"], updates),
-        *coarse.rows(f"source, {levels}-bit activations", narrow, info["source_macs"], updates),
+        *(_spiking(row, neurons, table) for row in (*curve.rows, *curve.exits)),
+        *source.rows("source", table, info["source_macs"], neurons),
+        *coarse.rows(f"source, {levels}-bit activations", narrow, info["source_macs"], neurons),
     ]
     info = {**info, "timesteps": timesteps, "quantised_bits": levels, "energy_table": str(table)}
     info["notes"] = _notes(info)
     return Cost(rows, complexity(network, loader, timesteps, progress), info)
+
+
+def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[str, Any]:
+    time = row["timesteps"]
+    return {
+        "network": f"spiking, mean T={time:.2f}" if "exit" in row else f"spiking, T={time}",
+        **{key: row[key] for key in ("top1", "agreement", "acs", "macs")},
+        "updates": neurons * time,
+        "energy_uj": row["energy_uj"],
+        "table": table.name,
+    }
 
 
 class _Baseline:

@@ -30,7 +30,8 @@ class Curve:
             network's); ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
             up to T); ``acs`` and ``macs`` (accumulates and multiply-accumulates per image up to
             T); ``energy_uj`` (estimate, µJ per image).
-        info: how the network was made and measured; JSON-able.
+        info: how the network was made and measured; JSON-able. ``info["early_exits"]`` holds such
+            a row for each rule of early exit, with the mean T as ``timesteps``.
     """
 
     rows: list[dict[str, Any]]
@@ -39,6 +40,11 @@ class Curve:
     def __str__(self) -> str:
         heads = [head for head, _ in COLUMNS.values()]
         body = [[shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        for row in self.exits:
+            line = [
+                shown(row[key], form) for key, (_, form) in COLUMNS.items() if key != "timesteps"
+            ]
+            body.append([f"{row['timesteps']:.2f} mean", *line])
         if "source_macs" in self.info:
             source = {
                 "timesteps": None,
@@ -52,6 +58,11 @@ class Curve:
             last = [shown(source[key], form) for key, (_, form) in COLUMNS.items()]
             body.append(["source", *last[1:]])
         return "\n".join([*cells([heads, *body]), *self._notes()])
+
+    @property
+    def exits(self) -> list[dict[str, Any]]:
+        """The rows of early exit."""
+        return list(self.info.get("early_exits", ()))
 
     def _notes(self) -> list[str]:
         if not self.info:
@@ -68,6 +79,14 @@ class Curve:
             if not analog
             else f"{len(analog)} weighted layer(s) receive analog values, first '{analog[0]}'.",
         ]
+        for row in self.exits:
+            rule = row["exit"]
+            sign = "<=" if rule["rule"] == "entropy" else ">="
+            notes.append(
+                f"Mean T {row['timesteps']:.2f}: each image stops at {rule['rule']} {sign} "
+                f"{rule['threshold']:.4g}, asked every {rule['every']} timestep(s) from "
+                f"T={rule['first']} on, at most {row['at_most']}."
+            )
         if aim is not None:
             notes.append(f"Calibrated for T={aim}; at another T, calibrate for that one.")
         return notes
@@ -88,9 +107,9 @@ class Curve:
 
     def _write_csv(self, path: Path) -> None:
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(COLUMNS))
+            writer = csv.DictWriter(file, list(COLUMNS), extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows([*self.rows, *self.exits])
 
     def _write_json(self, path: Path) -> None:
         content = {"rows": self.rows, "info": self.info}

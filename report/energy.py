@@ -20,6 +20,10 @@ class Memory:
     source: str
     byte: float
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.byte < math.inf:
+            raise ConversionError(f"Memory.byte is {self.byte!r}; expected pJ per byte, at least 0")
+
 
 @dataclass(frozen=True)
 class EnergyTable:
