@@ -80,10 +80,10 @@ def class_scores(outputs: Any) -> Tensor:
     """The output [B, K], K >= 2, of a classifier; raises ConversionError for any other."""
     if isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1:
         return outputs
-    kind = f"{list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+    kind = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
     raise ConversionError(
-        f"early exit needs a classifier with output [B, classes]; this network returns {kind}. "
-        "Use network.anytime(x, timesteps) and a rule of your own."
+        "this needs a classifier with output [B, classes], two classes or more; the network "
+        f"returns {kind}. Use network.anytime(x, timesteps) and a measure of your own."
     )
 
 
