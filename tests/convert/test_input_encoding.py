@@ -1,6 +1,8 @@
 """Inputs that change in time: what they add up to, and that nothing else depends on them."""
 
 import copy
+import json
+import zipfile
 
 import pytest
 import torch
@@ -216,3 +218,17 @@ def test_what_does_not_suit_is_refused():
     for wrong in (lambda: Poisson(-1), lambda: TimeToFirstSpike(0), lambda: EventFrames(0.0)):
         with pytest.raises(ConversionError, match="expected"):
             wrong()
+
+
+def test_files_from_before_encodings_are_constant(tmp_path):
+    snn = exact(Neuron(1, 1))
+    save(snn, tmp_path / "net.snn")
+    with zipfile.ZipFile(tmp_path / "net.snn") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    description = json.loads(members["network.json"])
+    del description["encoding"]
+    members["network.json"] = json.dumps(description).encode()
+    with zipfile.ZipFile(tmp_path / "old.snn", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert torch.equal(load(tmp_path / "old.snn")(IMAGES, 3), snn(IMAGES, 3))
