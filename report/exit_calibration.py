@@ -29,8 +29,9 @@ def calibrate_exit(
 
     Tried are thresholds and first timesteps, on the answers of the images at every decision. Of n
     images k may get another class than after T timesteps, with (k + 1) / (n + 1) at most
-    1 - agreement (the finite-sample bound of Angelopoulos et al. 2022, "Conformal Risk Control"),
-    so that the wanted agreement is to be expected on other images of the same kind.
+    1 - agreement (the finite-sample bound of Angelopoulos et al. 2022, "Conformal Risk Control").
+    The search favours rules that are lucky on these images, so other images agree somewhat less
+    often; several hundred keep the difference small.
 
     Args:
         network: calibrated.
