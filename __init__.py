@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
+    from spikeport.convert.early_exit import EarlyExit
     from spikeport.convert.errors import ConversionError
     from spikeport.convert.extension import register_op
+    from spikeport.convert.input_encoding import EventFrames, Poisson, TimeToFirstSpike
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
     from spikeport.finetune.tuning import finetune
+    from spikeport.report.cost import cost
     from spikeport.report.curve import Curve
+    from spikeport.report.energy import EnergyTable
+    from spikeport.report.exit_calibration import calibrate_exit
     from spikeport.report.sweeping import sweep
     from spikeport.zoo.pipeline import load_source, to_snn
 
@@ -24,10 +29,17 @@ __all__ = [
     "ConversionError",
     "Curve",
     "Differential",
+    "EarlyExit",
+    "EnergyTable",
+    "EventFrames",
     "MultiThreshold",
     "Neuron",
+    "Poisson",
     "SpikingNetwork",
+    "TimeToFirstSpike",
     "__version__",
+    "calibrate_exit",
+    "cost",
     "finetune",
     "load",
     "load_source",
@@ -44,10 +56,17 @@ _HOMES = {
     "ConversionError": "spikeport.convert.errors",
     "Curve": "spikeport.report.curve",
     "Differential": "spikeport.convert.neurons",
+    "EarlyExit": "spikeport.convert.early_exit",
+    "EnergyTable": "spikeport.report.energy",
+    "EventFrames": "spikeport.convert.input_encoding",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
+    "Poisson": "spikeport.convert.input_encoding",
     "SpikingNetwork": "spikeport.convert.network",
     "finetune": "spikeport.finetune.tuning",
+    "TimeToFirstSpike": "spikeport.convert.input_encoding",
+    "calibrate_exit": "spikeport.report.exit_calibration",
+    "cost": "spikeport.report.cost",
     "load": "spikeport.convert.saving",
     "load_source": "spikeport.zoo.pipeline",
     "register_op": "spikeport.convert.extension",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from spikeport.scripts import (
     bench_command,
     convert_command,
+    cost_command,
     demo,
     finetune_command,
     sweep_command,
@@ -20,7 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Convert a trained PyTorch network to a spiking neural network and measure it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (convert_command, sweep_command, finetune_command, bench_command, demo):
+    for module in (
+        convert_command,
+        sweep_command,
+        cost_command,
+        finetune_command,
+        bench_command,
+        demo,
+    ):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
