@@ -1,10 +1,12 @@
 """Accuracy against latency and energy: every T from one run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
@@ -15,6 +17,23 @@ from spikeport.report.energy import CMOS_45NM_FP32, EnergyTable
 from spikeport.report.synapses import Synapses, count_synapses
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What one batch of a sweep gave.
+
+    Attributes:
+        images: [B, C, ...].
+        labels: [B], below 0 where unknown.
+        source: the reference's output, [B, ...] or a structure of such tensors.
+        spiking: the decoded output after each wanted T, like ``source``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    source: Any
+    spiking: dict[int, Any]
+
+
 @torch.no_grad()
 def sweep(
     network: SpikingNetwork,
@@ -23,6 +42,7 @@ def sweep(
     reference: nn.Module | None = None,
     energy: EnergyTable = CMOS_45NM_FP32,
     progress: bool = True,
+    on_batch: Callable[[Answers], None] | None = None,
 ) -> Curve:
     """Simulate once to the largest T and read the answer out at each.
 
@@ -35,19 +55,21 @@ def sweep(
             analog reading, which equals the source network until a pass changes weights.
         energy: energies per operation for the estimate.
         progress: show a bar when it takes longer than two seconds.
+        on_batch: called with the answers to each batch, for those who look at single images.
 
     Returns:
-        A curve with a row for each T; see ``Curve``.
+        A curve with a row for each T; see ``Curve``. A network that returns something else than
+        class scores [B, K] has no accuracy and no agreement, only an output error.
 
     Raises:
-        ConversionError: no data, timesteps < 1, a network that returns no class scores [B, K].
+        ConversionError: no data, timesteps < 1.
     """
     wanted = sorted({require_timesteps(value) for value in timesteps})
     if not wanted:
         raise ConversionError("timesteps is empty; pass for example timesteps=(1, 2, 4, 8)")
     if isinstance(reference, nn.Module) and reference.training:
         raise ConversionError("the reference is in training mode; call reference.eval() first")
-    tally = _Tally(network, wanted, reference)
+    tally = _Tally(network, wanted, reference, on_batch)
     for batch in stream(loader, f"simulating {wanted[-1]} timesteps", progress):
         tally.add(*images_and_labels(batch))
     return tally.curve(energy)
@@ -57,9 +79,13 @@ class _Tally:
     """Running sums over the batches of a sweep."""
 
     def __init__(
-        self, network: SpikingNetwork, wanted: list[int], reference: nn.Module | None
+        self,
+        network: SpikingNetwork,
+        wanted: list[int],
+        reference: nn.Module | None,
+        on_batch: Callable[[Answers], None] | None,
     ) -> None:
-        self.network, self.wanted = network, wanted
+        self.network, self.wanted, self.on_batch = network, wanted, on_batch
         self.reference = network.analog if reference is None else reference
         self.synapses: Synapses | None = None
         self.neurons = set(network.neurons)
@@ -67,6 +93,9 @@ class _Tally:
         self.by_channel: dict[str, bool] = {}  # whether its channels have different fan-outs
         self.so_far: dict[str, tuple[float, float]] = {}  # spikes and accumulates of one batch
         self.images = self.labelled = self.source_correct = 0
+        self.classifies = True
+        self.square = 0.0  # of the source's outputs
+        self.square_error = dict.fromkeys(wanted, 0.0)
         self.correct = dict.fromkeys(wanted, 0)
         self.agreed = dict.fromkeys(wanted, 0)
         self.spikes = dict.fromkeys(wanted, 0.0)
@@ -79,16 +108,27 @@ class _Tally:
             self.synapses = count_synapses(self.network, tuple(images.shape[1:]))
             for name in self.synapses.fanout:
                 self._set_fanout(name, self.synapses.total_fanout(name))
-        expected = _class_scores(self.reference(images)).argmax(1)
-        labels = torch.full_like(expected, -1) if labels is None else labels.to(expected.device)
+        source = self.reference(images)
+        self.classifies = is_scores(source)
+        self.square += _squares(source)
+        labels = torch.full((len(images),), -1) if labels is None else labels
+        labels = labels.to(images.device)
         self.labelled += int((labels >= 0).sum())
-        self.source_correct += int((expected == labels).sum())
         self.images += len(images)
+        if self.classifies:
+            self.source_correct += int((source.argmax(1) == labels).sum())
         self.so_far.clear()
+        spiking = {}
         for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
-            prediction = _class_scores(outputs).argmax(1)
-            self.agreed[time] += int((prediction == expected).sum())
-            self.correct[time] += int((prediction == labels).sum())
+            self.square_error[time] += _squares(outputs, source)
+            if self.classifies:
+                prediction = outputs.argmax(1)
+                self.agreed[time] += int((prediction == source.argmax(1)).sum())
+                self.correct[time] += int((prediction == labels).sum())
+            if self.on_batch:
+                spiking[time] = outputs
+        if self.on_batch:
+            self.on_batch(Answers(images, labels, source, spiking))
 
     def _set_fanout(self, name: str, fanout: Tensor | None) -> None:
         alike = fanout is None or bool((fanout == fanout[:1]).all())
@@ -120,6 +160,7 @@ class _Tally:
         assert self.synapses is not None
         once = sum(self.synapses.macs_once.values())
         each = sum(self.synapses.macs_per_timestep.values())
+        scored = self.labelled and self.classifies
         rows = []
         for time in self.wanted:
             acs = self.accumulates[time] / self.images
@@ -128,8 +169,9 @@ class _Tally:
             rows.append(
                 {
                     "timesteps": time,
-                    "top1": self.correct[time] / self.labelled if self.labelled else None,
-                    "agreement": self.agreed[time] / self.images,
+                    "top1": self.correct[time] / self.labelled if scored else None,
+                    "agreement": self.agreed[time] / self.images if self.classifies else None,
+                    "output_error": (self.square_error[time] / max(self.square, 1e-30)) ** 0.5,
                     "spikes_per_neuron": spikes,
                     "acs": acs,
                     "macs": macs,
@@ -140,12 +182,13 @@ class _Tally:
 
     def _info(self, energy: EnergyTable) -> dict[str, Any]:
         assert self.synapses is not None
+        scored = self.labelled and self.classifies
         levels = sorted({neuron.spec.levels for neuron in self.network.neurons.values()})
         return {
             **self.network.info,
             "images": self.images,
             "labelled_images": self.labelled,
-            "source_top1": self.source_correct / self.labelled if self.labelled else None,
+            "source_top1": self.source_correct / self.labelled if scored else None,
             "source_macs": self.synapses.source_macs,
             "source_energy_uj": energy.microjoules(0, self.synapses.source_macs),
             "energy_table": f"{energy.name} ({energy.ac} pJ per AC, {energy.mac} pJ per MAC; "
@@ -164,15 +207,17 @@ def _window(delay: float) -> str:
     return f"mean of the output over timesteps {first}..T"
 
 
-def _class_scores(outputs: Any) -> Tensor:
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-        kind = (
-            f"shape {list(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else type(outputs).__name__
-        )
-        raise ConversionError(
-            f"sweep needs a classifier with output [B, classes]; this network "
-            f"returns {kind}. Use network.anytime(x, timesteps) for others."
-        )
-    return outputs
+def is_scores(outputs: Any) -> bool:
+    """Whether a network's output is class scores, [B, K] with K > 1."""
+    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+
+
+def _squares(outputs: Any, subtract: Any = None) -> float:
+    """Sum of the squares of all values, less those of another structure of the same form."""
+    values = pytree.tree_leaves(outputs)
+    others = [0.0] * len(values) if subtract is None else pytree.tree_leaves(subtract)
+    return sum(
+        float((value - other).double().square().sum())
+        for value, other in zip(values, others, strict=True)
+        if isinstance(value, Tensor) and value.is_floating_point()
+    )
