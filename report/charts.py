@@ -1,8 +1,8 @@
 """Where the parts of a chart stand: the page's SVG takes widths in per cent, heights in pixels."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -10,6 +10,8 @@ HEIGHT = 220  # of the plot area, px
 LABEL_GAP = 17  # between the labels of two lines, px
 TICK_GAP = 9.0  # between the labels of two ticks, per cent of the width
 TONES = 6  # colours and markers that the style sheet has
+
+Text = Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -20,152 +22,145 @@ class Series:
         name: shown at its end.
         points: (x, y) in the units of the axes, from left to right.
         tone: which colour and marker, 0 to TONES - 1.
-        dashed: drawn as the second measure of its tone.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
     tone: int = 0
-    dashed: bool = False
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A value of the source network, as a line across: level with ``y``, upright with ``x``."""
+    """A value to compare with, as a line across: level with ``y``, upright with ``x``."""
 
     name: str
     x: float | None = None
     y: float | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Axis:
     """Turns a value into a position from 0 to 1.
 
     Attributes:
+        title: what it shows, with the unit.
         low: the value at 0.
         high: the value at 1.
-        log: whether equal ratios are equal lengths; low > 0 then.
         ticks: values to mark.
+        text: writes a value.
+        log: whether equal ratios are equal lengths; low > 0 then.
     """
 
+    title: str
     low: float
     high: float
-    log: bool
-    ticks: list[float]
+    ticks: Sequence[float]
+    text: Text
+    log: bool = False
 
     def __call__(self, value: float) -> float:
         """The position of a value."""
-        low, high, at = (
-            (math.log(v) for v in (self.low, self.high, value))
-            if self.log
-            else (self.low, self.high, value)
-        )
-        return (at - low) / (high - low)
+        scale = math.log if self.log else float
+        low, high = scale(self.low), scale(self.high)
+        return (scale(value) - low) / (high - low)
 
 
 @dataclass
 class Label:
-    """Text at the end of a line, at ``top`` px."""
+    """Text at the right end, ``top`` px below the upper edge; ``tone`` None: of a rule."""
 
     text: str
     top: float
-    tone: int | None  # None: of a rule
+    tone: int | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Chart:
     """A chart with all positions; x in per cent of the width, y in px from the top.
 
     Attributes:
-        title: what is drawn, with the unit of y.
-        x_title: the x axis, with its unit.
-        description: the same for those who do not see it.
-        lines: (tone, dashed, [(x, y)]).
+        title: of the y axis.
+        x_title: of the x axis.
+        description: what is drawn, for those who do not see it.
+        height: of the plot area, px.
+        lines: (tone, [(x, y)]).
         labels: at the right end, none over another.
         x_ticks: (x, text).
         y_ticks: (y, text).
         levels: y of level rules.
         uprights: (x, name) of upright rules.
+        marked: whether each point gets a mark.
     """
 
     title: str
     x_title: str
     description: str
-    lines: list[tuple[int, bool, list[tuple[float, float]]]]
+    height: int
+    lines: list[tuple[int, list[tuple[float, float]]]]
     labels: list[Label]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    levels: list[float] = field(default_factory=list)
-    uprights: list[tuple[float, str]] = field(default_factory=list)
-    height: int = HEIGHT
+    levels: list[float]
+    uprights: list[tuple[float, str]]
+    marked: bool
 
 
-def shares_axis(values: Sequence[float]) -> Axis:
+def shares_axis(title: str, values: Sequence[float], text: Text) -> Axis:
     """For shares of images: up to 1, down to the tick below the smallest."""
-    ticks = MaxNLocator(5).tick_values(min(*values, 0.9), 1.0)
-    ticks = [float(t) for t in ticks if -1e-9 <= t <= 1 + 1e-9]
-    return Axis(ticks[0], 1.0, False, ticks)
+    ticks = [float(t) for t in MaxNLocator(5).tick_values(min(*values, 0.9), 1.0)]
+    ticks = [t for t in ticks if -1e-9 <= t <= 1 + 1e-9]
+    return Axis(title, ticks[0], 1.0, ticks, text)
 
 
-def amounts_axis(values: Sequence[float]) -> Axis:
+def amounts_axis(title: str, values: Sequence[float], text: Text) -> Axis:
     """For amounts that are not negative, from 0."""
     ticks = [float(t) for t in MaxNLocator(5).tick_values(0.0, max(*values, 1e-9))]
-    return Axis(0.0, ticks[-1], False, ticks)
+    return Axis(title, 0.0, ticks[-1], ticks, text)
 
 
-def ratio_axis(values: Sequence[float], ticks: Sequence[float] | None = None) -> Axis:
+def ratio_axis(
+    title: str, values: Sequence[float], text: Text, ticks: Sequence[float] | None = None
+) -> Axis:
     """A logarithmic axis around positive values."""
-    low, high = min(values) / 1.1, max(values) * 1.1
+    low, high = min(values) / 1.15, max(values) * 1.15
     found = LogLocator(10, subs=(1, 2, 5)).tick_values(low, high) if ticks is None else ticks
-    return Axis(low, high, True, [float(t) for t in found if low <= t <= high])
+    return Axis(title, low, high, [float(t) for t in found if low <= t <= high], text, log=True)
 
 
 def chart(
-    title: str,
-    x_title: str,
     series: Sequence[Series],
     x: Axis,
     y: Axis,
-    x_text: "Formatter",
-    y_text: "Formatter",
     rules: Sequence[Rule] = (),
+    height: int = HEIGHT,
+    marked: bool = True,
 ) -> Chart:
-    """Place lines, ticks and labels; every value is inside the axes."""
-    lines, labels = [], []
-    for one in series:
-        points = [(100 * x(a), HEIGHT * (1 - y(b))) for a, b in one.points]
-        lines.append((one.tone, one.dashed, points))
-        labels.append(Label(one.name, points[-1][1], one.tone))
-    levels = [HEIGHT * (1 - y(rule.y)) for rule in rules if rule.y is not None]
-    named = [rule.name for rule in rules if rule.y is not None]
-    labels += [Label(name, top, None) for name, top in zip(named, levels, strict=True)]
+    """Place lines, ticks and labels; every value lies inside the axes."""
+    lines = [
+        (one.tone, [(100 * x(a), height * (1 - y(b))) for a, b in one.points]) for one in series
+    ]
+    ends = zip(series, lines, strict=True)
+    labels = [Label(one.name, points[-1][1], one.tone) for one, (_, points) in ends]
+    level = [(rule.name, height * (1 - y(rule.y))) for rule in rules if rule.y is not None]
+    labels += [Label(name, top, None) for name, top in level if name]
     return Chart(
-        title,
-        x_title,
-        f"{title} against {x_title}. " + " ".join(_told(s, x_text, y_text) for s in series),
-        lines,
-        _apart(labels),
-        _thinned([(100 * x(t), x_text(t)) for t in x.ticks]),
-        [(HEIGHT * (1 - y(t)), y_text(t)) for t in y.ticks],
-        levels,
-        [(100 * x(rule.x), rule.name) for rule in rules if rule.x is not None],
+        title=y.title,
+        x_title=x.title,
+        description=f"{y.title} over {x.title}. " + " ".join(_told(one, x, y) for one in series),
+        height=height,
+        lines=lines,
+        labels=_apart(labels, height),
+        x_ticks=_thinned([(100 * x(tick), x.text(tick)) for tick in x.ticks]),
+        y_ticks=[(height * (1 - y(tick)), y.text(tick)) for tick in y.ticks],
+        levels=[top for _, top in level],
+        uprights=[(100 * x(rule.x), rule.name) for rule in rules if rule.x is not None],
+        marked=marked,
     )
 
 
-class Formatter:
-    """Writes a value of an axis."""
-
-    def __init__(self, form: str, factor: float = 1.0) -> None:
-        self.form, self.factor = form, factor
-
-    def __call__(self, value: float) -> str:
-        return self.form.format(value * self.factor)
-
-
-def _told(series: Series, x_text: Formatter, y_text: Formatter) -> str:
+def _told(series: Series, x: Axis, y: Axis) -> str:
     (x0, y0), (x1, y1) = series.points[0], series.points[-1]
-    return f"{series.name}: {y_text(y0)} at {x_text(x0)}, {y_text(y1)} at {x_text(x1)}."
+    return f"{series.name}: {y.text(y0)} at {x.text(x0)}, {y.text(y1)} at {x.text(x1)}."
 
 
 def _thinned(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
@@ -177,12 +172,12 @@ def _thinned(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
     return kept
 
 
-def _apart(labels: list[Label]) -> list[Label]:
-    """Moved down, and then up from the bottom, until none lies over another."""
+def _apart(labels: list[Label], height: int) -> list[Label]:
+    """Moved down, and then up from the lower edge, until none lies over another."""
     placed = sorted(labels, key=lambda label: label.top)
     for above, below in zip(placed, placed[1:], strict=False):
         below.top = max(below.top, above.top + LABEL_GAP)
-    limit = HEIGHT
+    limit = float(height)
     for label in reversed(placed):
         label.top = min(label.top, limit)
         limit = label.top - LABEL_GAP

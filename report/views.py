@@ -1,0 +1,175 @@
+"""One network as the page's template reads it: tables, charts and words."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from spikeport.report import wording
+from spikeport.report.differences import Differences, Example
+from spikeport.report.figures import density_points, own_charts, potential, raster
+from spikeport.report.inspection import PARTS
+from spikeport.report.pictures import SMALL, picture
+from spikeport.report.subject import Subject
+from spikeport.report.units import amount, decimal, percent
+
+SHOWN = 10  # layers before the fold
+MATRIX = 12  # classes of which the whole matrix is shown
+PAIRS = 15
+
+
+class Column(NamedTuple):
+    """Of the table of the curve."""
+
+    name: str
+    key: str
+    text: Callable[[Any], str]
+
+
+class Cost(NamedTuple):
+    """A row of the table of costs: per image, energy in J, ``share`` of the dense source's."""
+
+    name: str
+    acs: float | None
+    macs: float
+    energy: float
+    share: float
+    here: bool = False
+
+
+class Matrix(NamedTuple):
+    """Images by source class (rows) and spiking class."""
+
+    names: list[str]
+    rows: list[list[int]]
+
+    def shade(self, count: int) -> str:
+        """Opacity of a cell off the diagonal."""
+        off = [n for i, row in enumerate(self.rows) for j, n in enumerate(row) if i != j]
+        return f"{0.12 + 0.5 * count / max(*off, 1):.2f}"
+
+
+COLUMNS = (
+    Column("Top-1", "top1", percent),
+    Column("Agreement", "agreement", percent),
+    Column("Output error", "output_error", percent),
+    Column("Spikes per neuron", "spikes_per_neuron", decimal),
+    Column("ACs", "acs", amount),
+    Column("MACs", "macs", amount),
+    Column("Energy, estimate", "energy_uj", lambda uj: amount(uj and uj * 1e-6, "J")),
+)
+
+
+def view(
+    subject: Subject,
+    class_names: Sequence[str] | None,
+    command: str | None,
+    environment: dict[str, str],
+) -> dict[str, Any]:
+    """The variables of one network's part of the page.
+
+    Args:
+        subject: measured.
+        class_names: in the order of the outputs; None: classes are shown by number.
+        command: the command line that writes the page.
+        environment: programs and their versions.
+    """
+    differences, info = subject.differences, subject.curve.info
+    inspection, config = subject.inspection, subject.info.get("input")
+    names = _namer(class_names)
+    differing = differences.pairs()
+    return {
+        "name": subject.name,
+        "T": subject.T,
+        "sentence": wording.sentence(subject),
+        "headline": wording.headline(subject),
+        "summary": wording.summary(subject),
+        "left_out": wording.left_out(subject),
+        "quoted": wording.quoted(subject),
+        "made": wording.made(subject),
+        "recipe": wording.recipe(subject),
+        "measured": wording.measured(subject, environment),
+        "command": command,
+        "curve": subject.curve,
+        "columns": [c for c in COLUMNS if subject.curve.rows[0][c.key] is not None],
+        "source_row": {
+            "top1": info["source_top1"],
+            "macs": info["source_macs"],
+            "energy_uj": info["source_energy_uj"],
+        },
+        "charts": own_charts(subject),
+        "costs": _costs(subject),
+        "inspection": inspection,
+        "findings": [row for row in inspection.rows[:3] if row["finding"]] if inspection else [],
+        "layers": [_layer(row, inspection.rows) for row in inspection.rows] if inspection else [],
+        "shown": SHOWN,
+        "parts": PARTS,
+        "picture": picture(subject.image, config),
+        "pixels": max(subject.image.shape[1:], default=0) <= SMALL,
+        "traces": [(trace, raster(trace), potential(trace)) for trace in subject.traces],
+        "takes_back": any(bool((trace.spikes < 0).any()) for trace in subject.traces),
+        "differences": differences,
+        "differing": sum(count for _, _, count in differing),
+        "matrix": _matrix(differences, names),
+        "pairs": [(names(a), names(b), n) for a, b, n in differing[:PAIRS]],
+        "examples": [_shown(one, names, config) for one in differences.examples],
+    }
+
+
+def _namer(class_names: Sequence[str] | None) -> Callable[[int], str]:
+    def name(index: int) -> str:
+        known = class_names is not None and 0 <= index < len(class_names)
+        return class_names[index] if known and class_names else f"class {index}"
+
+    return name
+
+
+def _costs(subject: Subject) -> list[Cost]:
+    row, info = subject.row, subject.curve.info
+    dense = info["source_energy_uj"]
+    return [
+        Cost(
+            f"Spiking, T = {subject.T}",
+            row["acs"],
+            row["macs"],
+            row["energy_uj"] * 1e-6,
+            row["energy_uj"] / dense,
+            here=True,
+        ),
+        Cost("Source, dense", None, info["source_macs"], dense * 1e-6, 1.0),
+    ]
+
+
+def _layer(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row of the inspection with the lengths of its bars, in per cent of the longest."""
+    gain = max(max(one["gain"] for one in rows), 1e-9)
+    total = max(max(sum(max(one[part], 0) for part in PARTS) for one in rows), 1e-9)
+    told = ", ".join(f"{part} {percent(row[part])}" for part in PARTS)
+    return {
+        **row,
+        "gain_width": max(0.0, 100 * row["gain"] / gain),
+        "widths": [max(0.0, 100 * row[part] / total) for part in PARTS],
+        "told": told,
+        "spark": density_points(row["density"]) if row["density"] else "",
+    }
+
+
+def _matrix(differences: Differences, names: Callable[[int], str]) -> Matrix | None:
+    classes = differences.classes
+    if classes is None or classes > MATRIX:
+        return None
+    counts = differences.counts
+    rows = [[counts[source, spiking] for spiking in range(classes)] for source in range(classes)]
+    return Matrix([names(index) for index in range(classes)], rows)
+
+
+def _shown(example: Example, names: Callable[[int], str], config: Any) -> dict[str, Any]:
+    """An example with its picture and the names of its classes."""
+    source, spiking = names(example.source.index), names(example.spiking.index)
+    label = None if example.label is None else names(example.label)
+    which = f"Image {example.number}" + ("" if label is None else f", labelled {label}")
+    return {
+        "picture": picture(example.image, config),
+        "alt": f"{which}: the source network sees {source}, the spiking network {spiking}",
+        "source": (source, example.source.share),
+        "spiking": (spiking, example.spiking.share),
+        "label": label,
+    }
