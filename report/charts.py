@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 HEIGHT = 220  # of the plot area, px
 LABEL_GAP = 17  # between the labels of two lines, px
-TICK_GAP = 9.0  # between the labels of two ticks, per cent of the width
+CHARACTER = 3.6  # of a tick's text, per cent of the width on a narrow screen
 TONES = 6  # colours and markers that the style sheet has
 
 Text = Callable[[float], str]
@@ -112,10 +112,11 @@ def shares_axis(title: str, values: Sequence[float], text: Text) -> Axis:
     return Axis(title, ticks[0], 1.0, ticks, text)
 
 
-def amounts_axis(title: str, values: Sequence[float], text: Text) -> Axis:
-    """For amounts that are not negative, from 0."""
-    ticks = [float(t) for t in MaxNLocator(5).tick_values(0.0, max(*values, 1e-9))]
-    return Axis(title, 0.0, ticks[-1], ticks, text)
+def amounts_axis(title: str, values: Sequence[float], text: Text, steps: int = 5) -> Axis:
+    """For amounts, from 0 or below."""
+    low, high = min(*values, 0.0), max(*values, 1e-9)
+    ticks = [float(t) for t in MaxNLocator(steps).tick_values(low, high)]
+    return Axis(title, ticks[0], ticks[-1], ticks, text)
 
 
 def ratio_axis(
@@ -123,8 +124,13 @@ def ratio_axis(
 ) -> Axis:
     """A logarithmic axis around positive values."""
     low, high = min(values) / 1.15, max(values) * 1.15
-    found = LogLocator(10, subs=(1, 2, 5)).tick_values(low, high) if ticks is None else ticks
-    return Axis(title, low, high, [float(t) for t in found if low <= t <= high], text, log=True)
+    for subs in ((1, 2, 5), (1, 3), (1,)):
+        found = LogLocator(10, subs=subs).tick_values(low, high) if ticks is None else ticks
+        axis = Axis(title, low, high, [float(t) for t in found if low <= t <= high], text, log=True)
+        placed = [(100 * axis(tick), text(tick)) for tick in axis.ticks]
+        if ticks is not None or _thinned(placed) == placed:
+            break
+    return axis
 
 
 def chart(
@@ -167,7 +173,7 @@ def _thinned(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
     """Without those whose text would touch the one before."""
     kept: list[tuple[float, str]] = []
     for at, text in ticks:
-        if not kept or at - kept[-1][0] >= TICK_GAP:
+        if not kept or at - kept[-1][0] >= CHARACTER * max(len(text), len(kept[-1][1])):
             kept.append((at, text))
     return kept
 

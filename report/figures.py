@@ -153,9 +153,7 @@ def potential(trace: Trace) -> Chart:
     pairs = zip(trace.before.tolist(), trace.after.tolist(), strict=True)
     points = [(t + 0.5, v) for t, pair in enumerate(pairs) for v in pair]
     values = [v for _, v in points]
-    y = amounts_axis("Membrane potential, thresholds", [1.0, *values], plain)
-    if min(values) < 0:
-        y = Axis(y.title, min(values) * 1.05, y.high, y.ticks, plain)
+    y = amounts_axis("Membrane potential of one, thresholds", [1.0, *values], plain, steps=3)
     T = len(trace.before)
     x = Axis("timestep", 0.0, float(T), _time_ticks(T), plain)
     rule = Rule("threshold", y=1.0)

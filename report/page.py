@@ -112,7 +112,7 @@ def _environment() -> dict[str, str]:
         "torch": torch.__version__,
         "matplotlib": matplotlib.__version__,
         "Python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
+        platform.system(): platform.machine(),
     }
 
 

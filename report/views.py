@@ -25,13 +25,15 @@ class Column(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """A row of the table of costs: per image, energy in J, ``share`` of the dense source's."""
+    """A row of the table of costs: per image, energy in J; ``share`` of the dense source's, ``width`` its
+    bar's in per cent of the longest."""
 
     name: str
     acs: float | None
     macs: float
     energy: float
     share: float
+    width: float
     here: bool = False
 
 
@@ -125,16 +127,19 @@ def _namer(class_names: Sequence[str] | None) -> Callable[[int], str]:
 def _costs(subject: Subject) -> list[Cost]:
     row, info = subject.row, subject.curve.info
     dense = info["source_energy_uj"]
+    share = row["energy_uj"] / dense
+    longest = max(share, 1.0)
     return [
         Cost(
             f"Spiking, T = {subject.T}",
             row["acs"],
             row["macs"],
             row["energy_uj"] * 1e-6,
-            row["energy_uj"] / dense,
+            share,
+            100 * share / longest,
             here=True,
         ),
-        Cost("Source, dense", None, info["source_macs"], dense * 1e-6, 1.0),
+        Cost("Source, dense", None, info["source_macs"], dense * 1e-6, 1.0, 100 / longest),
     ]
 
 

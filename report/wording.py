@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, NamedTuple
 
+from spikeport.convert import KINDS
 from spikeport.report.subject import Subject
 from spikeport.report.units import amount, decimal, percent
 
@@ -25,8 +26,8 @@ def sentence(subject: Subject) -> str:
         does = f"{after} its output is {percent(row['output_error'])} off the source's on "
     ratio = row["energy_uj"] / info["source_energy_uj"]
     return (
-        f"{_source(subject)} as a spiking network: {subject.layers} layers, "
-        f"{info['neurons']:,} neurons, {_levels(subject)} levels per timestep. {does}"
+        f"{_source(subject)} as a spiking network: {info['neurons']:,} neurons in "
+        f"{subject.layers} layers ({_neuron(info)}, {_levels(subject)} levels per timestep). {does}"
         f"{_images(info['images'])}, at an estimated {_energy(row)} per image: "
         f"{decimal(ratio, 2)} times that of the dense source network."
     )
@@ -62,7 +63,7 @@ def summary(subject: Subject) -> dict[str, str]:
     row, info = subject.row, subject.curve.info
     return {
         "Source network": _source(subject),
-        "Neuron": str(info.get("neuron", "–")),
+        "Neuron": _neuron(info),
         "Levels per timestep": _levels(subject),
         "Recipe": str(info.get("recipe", "–")),
         "Timesteps T": str(subject.T),
@@ -84,7 +85,7 @@ def quoted(subject: Subject) -> str:
     """What a number of timesteps has to be quoted with."""
     info = subject.curve.info
     return (
-        f"{info.get('neuron', 'Neurons')}, {_levels(subject)} levels per timestep; "
+        f"Neuron: {_neuron(info)}, {_levels(subject)} levels per timestep; "
         f"{info['latency']}; readout: {info['readout']}."
     )
 
@@ -129,7 +130,7 @@ def measured(subject: Subject, environment: dict[str, str]) -> list[tuple[str, s
         ("Readout", info["readout"]),
         ("Input", info["encoding"]),
         ("Energy", info["energy_table"]),
-        *environment.items(),
+        ("Software", ", ".join(f"{name} {version}" for name, version in environment.items())),
     ]
 
 
@@ -151,6 +152,13 @@ def recipe(subject: Subject) -> str:
 
 def _source(subject: Subject) -> str:
     return str(subject.info.get("source", "A network"))
+
+
+def _neuron(info: dict[str, Any]) -> str:
+    """The kind by its name, if it has one, or without what is usual."""
+    text = str(info.get("neuron", "spiking neurons"))
+    named = {repr(spec): name for name, spec in KINDS.items()}
+    return named.get(text) or text.replace(", leak=1.0, hard_reset=False", "")
 
 
 def _levels(subject: Subject) -> str:
