@@ -5,6 +5,7 @@ from typing import Any
 from torch import fx
 
 from spikeport.convert import SpikingNetwork, SpikingNeuron
+from spikeport.report.inspection import PARTS
 from spikeport.report.structure import Difference
 
 NEGLIGIBLE = 0.005  # share of the output error below which nothing is said
@@ -40,7 +41,10 @@ def _kind(
     neuron: SpikingNeuron | None,
     difference: Difference | None,
 ) -> str:
-    parts = {name: row[name] for name in ("clipping", "quantisation", "unevenness", "structure")}
+    names = PARTS if difference is not None else PARTS[:-1]
+    parts = {name: row[name] for name in names}
+    if max(parts.values()) <= 0:  # it counteracts other layers, and yet exact values may be better
+        parts = {name: -part for name, part in parts.items()}
     largest = max(parts, key=lambda name: parts[name])
     if max(parts[largest], row["gain"]) < NEGLIGIBLE:
         return "none"

@@ -93,15 +93,18 @@ Swap = Callable[[WholeRun, dict[fx.Node, Any]], Any]
 
 
 def exact_activation(node: fx.Node, reference: SpikingNetwork, other: fx.Node) -> Swap:
-    """A neuron layer that adds no error: the activation of its mean current, at every timestep.
+    """A neuron layer that adds no error: its spikes, moved so that their mean is exact.
 
-    Neither its value nor its timing harms the layers after it.
+    At each timestep the same is added to what the layer emits, so that the mean over the readout's
+    timesteps is the source activation of its mean current. The timing stays: with the mean itself
+    at every timestep, any layer would undo the unevenness of all layers before it.
     """
 
     def swap(run: WholeRun, values: dict[fx.Node, Any]) -> Tensor:
-        current = run._unfold(node.args[0], values, run.timesteps)[run.start :].mean(0)
-        exact = reference.neuron(str(other.target)).analog(current)
-        return exact.expand(run.timesteps, *exact.shape).flatten(0, 1)
+        current = run._unfold(node.args[0], values, run.timesteps)
+        emitted, _ = run.network.neuron(str(node.target))(current)
+        exact = reference.neuron(str(other.target)).analog(current[run.start :].mean(0))
+        return (emitted + (exact - emitted[run.start :].mean(0))).flatten(0, 1)
 
     return swap
 
