@@ -24,13 +24,15 @@ def analog_operations(network: SpikingNetwork, share: Share) -> list[dict[str, A
     """
     found: dict[str, dict[str, Any]] = {}
     for node in network.graph.nodes:
-        name, role = _name(node) if node.op.startswith("call") else "", node.meta["role"]
-        if role == "difference" or name in share.multiplies:
+        if not node.op.startswith("call"):
+            continue
+        name = _name(node)
+        if node.meta["role"] == "difference" or name in share.multiplies:
             macs = share.multiplies.get(name, 0.0)
             found.setdefault(name, _entry(name, _reason(node), macs, True))
-        elif role == "static" and node.meta["op"] in ("conv1d", "conv2d", "conv3d", "linear"):
+        elif name in share.on_input:
             reason = "reads the input itself: a constant current, computed once"
-            found.setdefault(name, _entry(name, reason, share.once, False))
+            found.setdefault(name, _entry(name, reason, share.on_input[name], False))
     return list(found.values())
 
 

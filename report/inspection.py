@@ -92,7 +92,12 @@ class Inspection:
             raise ConversionError(
                 f"'{path}' ends in '{path.suffix}'; expected one of {sorted(writers)}"
             )
-        writers[path.suffix](path)
+        beside = path.with_name(f".{path.stem}.part{path.suffix}")
+        try:
+            writers[path.suffix](beside)
+            os.replace(beside, path)  # a result that was there is lost only to a whole one
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _write_csv(self, path: Path) -> None:
         with open(path, "w", newline="", encoding="utf-8") as file:
