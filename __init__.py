@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
     from spikeport.report.curve import Curve
+    from spikeport.report.inspection import Inspection
     from spikeport.report.sweeping import sweep
-    from spikeport.zoo.pipeline import load_source, to_snn
+    from spikeport.zoo.pipeline import inspect, load_source, to_snn
 
 __version__ = "0.1.0"
 
@@ -21,10 +22,12 @@ __all__ = [
     "ConversionError",
     "Curve",
     "Differential",
+    "Inspection",
     "MultiThreshold",
     "Neuron",
     "SpikingNetwork",
     "__version__",
+    "inspect",
     "load",
     "load_source",
     "register_op",
@@ -40,9 +43,11 @@ _HOMES = {
     "ConversionError": "spikeport.convert.errors",
     "Curve": "spikeport.report.curve",
     "Differential": "spikeport.convert.neurons",
+    "Inspection": "spikeport.report.inspection",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
     "SpikingNetwork": "spikeport.convert.network",
+    "inspect": "spikeport.zoo.pipeline",
     "load": "spikeport.convert.saving",
     "load_source": "spikeport.zoo.pipeline",
     "register_op": "spikeport.convert.extension",

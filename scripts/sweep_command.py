@@ -34,15 +34,7 @@ def add_parser(commands: Any) -> None:
         metavar="T,T,…",
         help="default: 1,2,4,8,16,32,64",
     )
-    parser.add_argument(
-        "--reference",
-        nargs="?",
-        const=ITSELF,
-        metavar="MODEL",
-        help="compare with this model, loaded afresh; without MODEL, the one that "
-        "was converted (default: the source network as kept in the file)",
-    )
-    parser.add_argument("--reference-checkpoint", metavar="F", help="weights of MODEL")
+    add_reference(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -54,26 +46,40 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """--reference and --reference-checkpoint."""
+    parser.add_argument(
+        "--reference",
+        nargs="?",
+        const=ITSELF,
+        metavar="MODEL",
+        help="compare with this model, loaded afresh; without MODEL, the one that "
+        "was converted (default: the source network as kept in the file)",
+    )
+    parser.add_argument("--reference-checkpoint", metavar="F", help="weights of MODEL")
+
+
 def run(options: argparse.Namespace) -> None:
     """Load, sweep, print, save."""
     for output in options.output:
         if Path(output).suffix not in (".csv", ".json", ".png"):
             raise ConversionError(f"'{output}': expected a name ending in .csv, .json or .png")
     network = load(options.network)
-    if "input" not in network.info:
-        raise ConversionError(
-            f"'{options.network}' does not say how images are prepared for it; "
-            "sweep it from Python with spikeport.sweep and your own loader"
-        )
-    images = _evaluation_images(network, options)
-    reference = _reference(network, options)
+    images = evaluation_images(network, options)
+    reference = load_reference(network, options)
     curve = sweep(network, loader(images, options.batch_size), options.timesteps, reference)
     print(curve)
     for output in options.output:
         curve.save(output)
 
 
-def _evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
+def evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
+    """The images that --data and --images name, without those that were calibrated on."""
+    if "input" not in network.info:
+        raise ConversionError(
+            f"'{options.network}' does not say how images are prepared for it; use it from "
+            "Python with your own loader (spikeport.sweep, spikeport.inspect)"
+        )
     folder = image_folder(options.data, network.info["input"])
     used = set(network.info.get("calibration_images", []))
     samples = folder.samples  # type: ignore[attr-defined]
@@ -91,7 +97,8 @@ def _evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> 
     return Subset(folder, [fresh[index] for index in chosen.indices])
 
 
-def _reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
+def load_reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
+    """The model that --reference names."""
     if options.reference is None:
         return None
     if options.reference == ITSELF:
