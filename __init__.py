@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
+    from spikeport.convert.early_exit import EarlyExit
     from spikeport.convert.errors import ConversionError
     from spikeport.convert.extension import register_op
+    from spikeport.convert.input_encoding import EventFrames, Poisson, TimeToFirstSpike
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
+    from spikeport.report.cost import cost
     from spikeport.report.curve import Curve
+    from spikeport.report.energy import EnergyTable
+    from spikeport.report.exit_calibration import calibrate_exit
     from spikeport.report.inspection import Inspection
     from spikeport.report.sweeping import sweep
     from spikeport.zoo.pipeline import inspect, load_source, to_snn
@@ -23,11 +28,18 @@ __all__ = [
     "Curve",
     "Differential",
     "Inspection",
+    "EarlyExit",
+    "EnergyTable",
+    "EventFrames",
     "MultiThreshold",
     "Neuron",
+    "Poisson",
     "SpikingNetwork",
+    "TimeToFirstSpike",
     "__version__",
     "inspect",
+    "calibrate_exit",
+    "cost",
     "load",
     "load_source",
     "register_op",
@@ -44,10 +56,17 @@ _HOMES = {
     "Curve": "spikeport.report.curve",
     "Differential": "spikeport.convert.neurons",
     "Inspection": "spikeport.report.inspection",
+    "EarlyExit": "spikeport.convert.early_exit",
+    "EnergyTable": "spikeport.report.energy",
+    "EventFrames": "spikeport.convert.input_encoding",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
+    "Poisson": "spikeport.convert.input_encoding",
     "SpikingNetwork": "spikeport.convert.network",
     "inspect": "spikeport.zoo.pipeline",
+    "TimeToFirstSpike": "spikeport.convert.input_encoding",
+    "calibrate_exit": "spikeport.report.exit_calibration",
+    "cost": "spikeport.report.cost",
     "load": "spikeport.convert.saving",
     "load_source": "spikeport.zoo.pipeline",
     "register_op": "spikeport.convert.extension",

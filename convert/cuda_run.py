@@ -57,7 +57,7 @@ class CudaRun(_Run):
 
     def default_chunk(self) -> int:
         """Timesteps at once where the caller leaves it open: as memory allows."""
-        x = self.static[self.nodes[0]]
+        x = self.x
         shapes = [n.meta.get("shape") or [1] for n in self.nodes if n.meta["role"] in IN_TIME]
         largest = max((math.prod(shape) for shape in shapes), default=1)
         images = x.numel() / math.prod(self.network.traced_shape)
@@ -69,6 +69,17 @@ class CudaRun(_Run):
         """Simulate the next timesteps; see ``_Run.advance``."""
         self.marks = marks
         return super().advance(steps, marks)
+
+    def keep(self, rows: Tensor) -> None:
+        """See ``_Run.keep``."""
+        batch, flat = len(self.x), {}  # the sums of the difference kernels, [N]
+        for node, state in self.state.items():
+            if node.meta["role"] == "difference" and isinstance(state[0], Tensor):
+                flat[node] = tuple(sums.view(batch, -1)[rows].flatten() for sums in state)
+        super().keep(rows)
+        self.state |= flat
+        for layer in self.layers.values():
+            layer.keep_images(rows)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         if node.meta["role"] == "neuron" and self._takes(node):
@@ -190,7 +201,7 @@ class CudaRun(_Run):
         )
 
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
-        dtype = self.static[self.nodes[0]].dtype
+        dtype = self.x.dtype
         return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
 
     def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:

@@ -67,12 +67,20 @@ class NativeRun(_Run):
             if isinstance(part, Current) and not part.static
         ]
         if torch_only or loose:
-            return _chunk_size(self.network, self.static[self.nodes[0]])
+            return _chunk_size(self.network, self.x)
         return CHUNK
+
+    def keep(self, rows: Tensor) -> None:
+        """See ``_Run.keep``."""
+        super().keep(rows)
+        self.fixed.clear()
+        for node in self.state.keys() & self.plan.parts.keys():
+            self.state[node].keep(rows)
 
     @torch.no_grad()
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps; see ``_Run.advance``."""
+        self.present(steps)
         values: dict[fx.Node, Any] = {}
         outputs = None
         for place, node in enumerate(self.nodes):
@@ -221,7 +229,7 @@ class NativeRun(_Run):
         """A current that is the same at every timestep, [1, B, C, H, W]."""
         if node not in self.fixed:
             value = self.static[node]
-            batch = self.static[self.nodes[0]].shape[0]
+            batch = len(self.x)
             if value.ndim < 3 or value.shape[0] != batch:
                 value = value.expand(batch, *value.shape[-len(node.meta["shape"]) + 1 :])
             self.fixed[node] = _as_maps(value[None])
@@ -372,8 +380,7 @@ def start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> _Run |
 
 
 def _may_differentiate(network: "SpikingNetwork", x: Tensor) -> bool:
-    wanted = any(value.requires_grad for value in (x, *network.parameters()))
-    return wanted and torch.is_grad_enabled()
+    return torch.is_grad_enabled() and any(v.requires_grad for v in (x, *network.parameters()))
 
 
 def _why_not(network: "SpikingNetwork", x: Tensor) -> str | None:

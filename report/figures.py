@@ -1,5 +1,6 @@
 """The charts of a page, from what was measured."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from spikeport.report.units import joules, percent, plain
 
 ROW = 18  # height of a neuron in a raster, px
 TRACE_HEIGHT = 120
+NAME = 12  # letters that fit beside a chart on a phone
 MEASURES = {"top1": "Top-1 accuracy", "agreement": "Agreement", "output_error": "Output error"}
 SPIKES = "Spikes per neuron and image"
 
@@ -56,10 +58,12 @@ def shared_charts(subjects: Sequence[Subject]) -> list[Chart]:
     measure = next(key for key in MEASURES if all(row[key] is not None for row in rows))
     share = measure != "output_error"
 
+    names = _short([one.name for one in subjects])
+
     def series(x: str, y: str, factor: float = 1.0) -> list[Series]:
         return [
-            Series(one.name, [(row[x] * factor, row[y]) for row in one.curve.rows], tone % TONES)
-            for tone, one in enumerate(subjects)
+            Series(name, [(row[x] * factor, row[y]) for row in one.curve.rows], tone % TONES)
+            for tone, (name, one) in enumerate(zip(names, subjects, strict=True))
         ]
 
     source, dense = [], []
@@ -76,6 +80,14 @@ def shared_charts(subjects: Sequence[Subject]) -> list[Chart]:
         _over_energy(title, energy, [*source, *dense], share),
         _over_timesteps(SPIKES, spikes, [], False),
     ]
+
+
+def _short(names: list[str]) -> list[str]:
+    """Names that fit beside a line: without what all of them begin with, and cut off."""
+    same = os.path.commonprefix(names)
+    same = same[: max(same.rfind(mark) for mark in "_-. /") + 1]
+    rest = [name.removeprefix(same) or name for name in names]
+    return [name if len(name) <= NAME else name[: NAME - 1] + "…" for name in rest]
 
 
 def _over_timesteps(title: str, series: list[Series], rules: Sequence[Rule], share: bool) -> Chart:
@@ -169,4 +181,3 @@ def density_points(density: Sequence[float]) -> str:
     top = max(*density, 1e-9)
     last = max(len(density) - 1, 1)
     return " ".join(f"{100 * t / last:.3g},{19 - 18 * d / top:.3g}" for t, d in enumerate(density))
-

@@ -28,7 +28,7 @@ def write_report(
     path: str | os.PathLike[str],
     timesteps: Sequence[int] = (1, 2, 4, 8, 16, 32),
     *,
-    reference: nn.Module | None = None,
+    reference: nn.Module | Mapping[str, nn.Module] | None = None,
     class_names: Sequence[str] | None = None,
     inspected: int = 8,
     command: str | None = None,
@@ -47,11 +47,12 @@ def write_report(
         path: the file, ending in .html.
         timesteps: the T of the curves. Everything else is shown at the one that a network is
             calibrated for if it is among them, otherwise at the largest.
-        reference: source network in eval mode to compare with; by default each network's own
-            analog reading.
+        reference: source network in eval mode to compare with, or several by the networks' names;
+            by default each network's own analog reading.
         class_names: in the order of the outputs, for the tables of classes.
         inspected: how many of the images, the first ones, are inspected for the errors of the
-            layers, which takes a simulation for each layer; 0 leaves that part out.
+            layers, which takes a simulation for each layer, and counted for the table of costs; 0
+            leaves these parts out.
         command: the command line to name on the page.
         progress: show bars for what takes longer than two seconds.
 
@@ -65,21 +66,24 @@ def write_report(
     named = networks if isinstance(networks, Mapping) else {"": networks}
     if not named:
         raise ConversionError("networks is empty; pass a network, or several by name")
-    if isinstance(data, Mapping) and set(data) != set(named):
-        raise ConversionError(f"data is for {sorted(data)}; expected it for {sorted(named)}")
+    batches, references = _by_name("data", data, named), _by_name("reference", reference, named)
     subjects = [
-        examine(
-            name,
-            network,
-            data[name] if isinstance(data, Mapping) else data,
-            timesteps,
-            reference,
-            inspected,
-            progress,
-        )
-        for name, network in named.items()
+        examine(name, one, batches[name], timesteps, references[name], inspected, progress)
+        for name, one in named.items()
     ]
     _replace(path, render(subjects, class_names, command))
+
+
+def _by_name(what: str, given: Any, networks: Mapping[str, SpikingNetwork]) -> Mapping[str, Any]:
+    """What was given for all networks, or by their names, for each."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(networks, given)
+    if set(given) != set(networks):
+        raise ConversionError(
+            f"{what} is given for {sorted(given)}; expected {sorted(networks)}, the networks' "
+            "names, or one for all"
+        )
+    return given
 
 
 def render(

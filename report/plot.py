@@ -57,6 +57,8 @@ def _draw(axes: "Axes", name: str, curve: "Curve", key: str) -> None:
             label = f"{name}: {labels[measure]}".removeprefix(": ")
             (line,) = axes.plot(x, y, style, label=label, color=color, markersize=4)
             color = line.get_color()
+            for row in curve.exits:
+                axes.plot(row[key], row[measure], "*", color=color, markersize=10)
     source = curve.info.get("source_top1")
     if source is not None:
         axes.axhline(

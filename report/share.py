@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.changing_input import as_presented
 from spikeport.convert.roles import in_time
 
 
@@ -71,7 +72,7 @@ def spike_driven(network: SpikingNetwork, x: Tensor) -> Share:
 
     # attention as matrix products, which are what the counter knows
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        network.evaluate(x, visit)
+        as_presented(network).evaluate(x, visit)
     return Share(accumulates, dict(on_input), dict(multiplies))
 
 

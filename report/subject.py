@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikeport.convert import SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.input_encoding import EventFrames
+from spikeport.report.cost import Cost, cost
 from spikeport.report.curve import Curve
 from spikeport.report.differences import Differences
 from spikeport.report.inspecting import inspect
@@ -30,6 +32,8 @@ class Subject:
         curve: from the sweep.
         differences: of the answers at ``T``.
         inspection: at ``T``; None where none was asked for.
+        cost: at ``T``, of the inspected images; None as above, or where the output is no class
+            scores.
         share: what of the source network's operations becomes accumulates.
         traces: of a few layers while ``image`` is shown.
         image: [C, ...].
@@ -43,6 +47,7 @@ class Subject:
     curve: Curve
     differences: Differences
     inspection: Inspection | None
+    cost: Cost | None
     share: Share
     traces: list[Trace]
     image: Tensor
@@ -65,19 +70,26 @@ def examine(
     progress: bool,
 ) -> Subject:
     """Sweep, inspect and trace one network; see ``write_report``."""
-    T = network.info.get("calibrated_for_timesteps")
-    T = T if T in timesteps else max(timesteps)
+    aim = network.info.get("calibrated_for_timesteps")
+    T: int = aim if aim in timesteps else max(timesteps)
     differences, kept = Differences(T), _FirstImages(max(inspected, 1))
+    if isinstance(network.encoding, EventFrames):
+        raise ConversionError(
+            f"network '{name}' takes event frames [T, B, C, ...], of which there is no page; use "
+            "spikeport.sweep and spikeport.cost"
+        )
 
     def see(answers: Answers) -> None:
         differences.add(answers)
         kept.add(answers)
 
     curve = sweep(network, data, timesteps, reference, progress=progress, on_batch=see)
-    inspection = None
+    inspection = costs = None
     if inspected:
         inspection = inspect(network, kept.batches, T, progress=progress)
-    image = kept.batches[0][0]
+    if inspected and differences.classes is not None:
+        costs = cost(network, kept.batches, T, reference, progress=progress)
+    image = kept.batches[0][0][0]
     layers = _chosen(list(network.neurons), inspection)
     return Subject(
         name,
@@ -86,6 +98,7 @@ def examine(
         curve,
         differences,
         inspection,
+        costs,
         spike_driven(network, image[None]),
         record(network, image, layers, min(T, TRACED)),
         image,
@@ -97,12 +110,12 @@ class _FirstImages:
     """Keeps the first images of the data, in their batches."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.batches = count, list[Tensor]()
+        self.count, self.batches = count, list[tuple[Tensor, Tensor]]()
 
     def add(self, answers: Answers) -> None:
-        room = self.count - sum(map(len, self.batches))
+        room = self.count - sum(len(images) for images, _ in self.batches)
         if room > 0:
-            self.batches.append(answers.images[:room].clone())
+            self.batches.append((answers.images[:room].clone(), answers.labels[:room]))
 
 
 def _chosen(layers: list[str], inspection: Inspection | None) -> list[str]:

@@ -24,17 +24,28 @@ class Column(NamedTuple):
     text: Callable[[Any], str]
 
 
-class Cost(NamedTuple):
-    """A row of the table of costs: per image, energy in J; ``share`` of the dense source's, ``width`` its
-    bar's in per cent of the longest."""
+class CostRow(NamedTuple):
+    """Operations and energy of one answer.
+
+    Attributes:
+        name: which network.
+        acs: accumulates; None where unknown.
+        macs: multiply-accumulates.
+        joules: estimated energy, J.
+        share: of the energy of the dense source network.
+        width: of its bar, in per cent of the longest.
+        table: which energies per operation it was made from.
+        here: the spiking network itself.
+    """
 
     name: str
     acs: float | None
     macs: float
-    energy: float
+    joules: float
     share: float
     width: float
-    here: bool = False
+    table: str
+    here: bool
 
 
 class Matrix(NamedTuple):
@@ -98,7 +109,10 @@ def view(
             "energy_uj": info["source_energy_uj"],
         },
         "charts": own_charts(subject),
+        "cost": subject.cost,
         "costs": _costs(subject),
+        "costs_told": wording.costs_told(subject),
+        "neurobench": wording.neurobench(subject.cost) if subject.cost else [],
         "inspection": inspection,
         "findings": [row for row in inspection.rows[:3] if row["finding"]] if inspection else [],
         "layers": [_layer(row, inspection.rows) for row in inspection.rows] if inspection else [],
@@ -124,22 +138,29 @@ def _namer(class_names: Sequence[str] | None) -> Callable[[int], str]:
     return name
 
 
-def _costs(subject: Subject) -> list[Cost]:
-    row, info = subject.row, subject.curve.info
-    dense = info["source_energy_uj"]
-    share = row["energy_uj"] / dense
-    longest = max(share, 1.0)
+def _costs(subject: Subject) -> list[CostRow]:
+    """From the cost, or without it from the curve alone."""
+    info, row = subject.curve.info, subject.row
+    if subject.cost is None:
+        spiking = {**row, "network": f"spiking, T={subject.T}", "table": ""}
+        dense = {"acs": 0.0, "macs": info["source_macs"], "energy_uj": info["source_energy_uj"]}
+        rows = [spiking, {**dense, "network": "source, dense", "table": ""}]
+    else:
+        rows = subject.cost.rows
+    most = max(one["energy_uj"] for one in rows)
+    unit = next(one["energy_uj"] for one in rows if one["network"].startswith("source, dense"))
     return [
-        Cost(
-            f"Spiking, T = {subject.T}",
-            row["acs"],
-            row["macs"],
-            row["energy_uj"] * 1e-6,
-            share,
-            100 * share / longest,
-            here=True,
-        ),
-        Cost("Source, dense", None, info["source_macs"], dense * 1e-6, 1.0, 100 / longest),
+        CostRow(
+            one["network"].replace("T=", "T = "),
+            one["acs"],
+            one["macs"],
+            one["energy_uj"] * 1e-6,
+            one["energy_uj"] / unit,
+            100 * one["energy_uj"] / most,
+            one["table"],
+            one["network"].startswith("spiking"),
+        )
+        for one in rows
     ]
 
 

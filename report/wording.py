@@ -4,6 +4,8 @@ import hashlib
 from typing import Any, NamedTuple
 
 from spikeport.convert import KINDS
+from spikeport.convert.input_encoding import Constant
+from spikeport.report.cost import Cost
 from spikeport.report.subject import Subject
 from spikeport.report.units import amount, decimal, percent
 
@@ -90,18 +92,44 @@ def quoted(subject: Subject) -> str:
     )
 
 
+def costs_told(subject: Subject) -> str:
+    """Whose costs the table shows."""
+    images = (subject.cost or subject.curve).info["images"]
+    return f"One answer at T = {subject.T}, mean over {_images(images)}."
+
+
+def neurobench(found: Cost) -> list[tuple[str, str]]:
+    """NeuroBench's metrics by name, per image."""
+    metrics = found.neurobench
+    return [
+        ("Footprint", amount(metrics["footprint"], "B")),
+        ("Activation sparsity", percent(metrics["activation_sparsity"])),
+        ("Effective ACs", amount(metrics["effective_acs"])),
+        ("Effective MACs", amount(metrics["effective_macs"])),
+        ("Dense operations", amount(metrics["dense"])),
+        ("Membrane updates", amount(metrics["membrane_updates"])),
+    ]
+
+
 def left_out(subject: Subject) -> list[str]:
     """What the page cannot show of this network, and why."""
-    found = []
+    found, info = [], subject.curve.info
     if subject.differences.classes is None:
         found.append(
             "The network returns no class scores [B, K]: accuracy, agreement, confusion and "
             "examples are left out; the output error stands in their place."
         )
-    elif not subject.curve.info["labelled_images"]:
+    elif not info["labelled_images"]:
         found.append("The images have no labels: accuracy is left out.")
     if subject.inspection is None:
-        found.append("The network was not inspected: the errors of its layers are left out.")
+        found.append(
+            "The network was not inspected: the errors of its layers and the baselines of its cost "
+            "are left out."
+        )
+    elif subject.cost is None:
+        found.append("The baselines of the cost need class scores and are left out.")
+    if subject.inspection is not None and info["encoding"] != str(Constant()):
+        found.append("The errors of the layers are those with a constant input current.")
     return found
 
 

@@ -4,7 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from spikeport.scripts import bench_command, convert_command, demo, inspect_command, sweep_command
+from spikeport.scripts import (
+    bench_command,
+    convert_command,
+    cost_command,
+    demo,
+    inspect_command,
+    sweep_command,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,7 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Convert a trained PyTorch network to a spiking neural network and measure it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (convert_command, sweep_command, inspect_command, bench_command, demo):
+    for module in (
+        convert_command,
+        sweep_command,
+        inspect_command,
+        cost_command,
+        bench_command,
+        demo,
+    ):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     try:

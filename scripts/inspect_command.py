@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from spikeport.convert import ConversionError
-from spikeport.convert.saving import load
 from spikeport.scripts.options import add_data, loader, positive
-from spikeport.scripts.sweep_command import add_reference, evaluation_images, load_reference
+from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.pipeline import inspect
 
 IMAGES = 16
@@ -47,11 +46,9 @@ def run(options: argparse.Namespace) -> None:
     for output in options.output:
         if Path(output).suffix not in (".csv", ".json", ".png"):
             raise ConversionError(f"'{output}': expected a name ending in .csv, .json or .png")
-    network = load(options.network)
-    images = evaluation_images(network, options)
-    reference = load_reference(network, options)
-    batches = loader(images, options.batch_size)
-    inspection = inspect(network, batches, options.timesteps, reference)
+    network = load_for_images(options.network)
+    batches = loader(fresh_images(network, options), options.batch_size)
+    inspection = inspect(network, batches, options.timesteps, reference(network, options))
     print(inspection)
     for output in options.output:
         inspection.save(output)

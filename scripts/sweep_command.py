@@ -2,15 +2,24 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.early_exit import Rule
 from spikeport.convert.saving import load
+from spikeport.report.exit_calibration import calibrate_exit
 from spikeport.report.sweeping import sweep
-from spikeport.scripts.options import add_data, fingerprint, loader, timestep_list
+from spikeport.scripts.options import (
+    add_data,
+    add_encoding,
+    fingerprint,
+    loader,
+    positive,
+    timestep_list,
+)
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
@@ -33,6 +42,27 @@ def add_parser(commands: Any) -> None:
         default=(1, 2, 4, 8, 16, 32, 64),
         metavar="T,T,…",
         help="default: 1,2,4,8,16,32,64",
+    )
+    add_encoding(parser, "as saved with the network")
+    parser.add_argument(
+        "--early-exit",
+        type=float,
+        metavar="A",
+        help="also stop each image once it is sure, so that a share A of them, such as 0.99, keeps "
+        "the class of the largest T",
+    )
+    parser.add_argument(
+        "--exit-rule",
+        choices=get_args(Rule),
+        default="gap",
+        help="what says how sure an answer is (default: gap, the best score less the second best)",
+    )
+    parser.add_argument(
+        "--exit-images",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="images that the exit's threshold is set on; they are not evaluated (default: 200)",
     )
     add_reference(parser)
     parser.add_argument(
@@ -64,22 +94,49 @@ def run(options: argparse.Namespace) -> None:
     for output in options.output:
         if Path(output).suffix not in (".csv", ".json", ".png"):
             raise ConversionError(f"'{output}': expected a name ending in .csv, .json or .png")
-    network = load(options.network)
-    images = evaluation_images(network, options)
-    reference = load_reference(network, options)
-    curve = sweep(network, loader(images, options.batch_size), options.timesteps, reference)
+    network = load_for_images(options.network)
+    if options.encoding is not None:
+        network.encoding = options.encoding
+    images, exits = fresh_images(network, options), []
+    if options.early_exit is not None:
+        held_out, images = _hold_out(images, options.exit_images)
+        batches = loader(held_out, options.batch_size)
+        last, rule = max(options.timesteps), options.exit_rule
+        exits = [calibrate_exit(network, batches, last, options.early_exit, rule)]
+        print(f"early exit: threshold set on {len(held_out)} images, which are left out")
+    batches = loader(images, options.batch_size)
+    curve = sweep(
+        network, batches, options.timesteps, reference(network, options), early_exit=exits
+    )
     print(curve)
     for output in options.output:
         curve.save(output)
 
 
-def evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
-    """The images that --data and --images name, without those that were calibrated on."""
+def load_for_images(path: str) -> SpikingNetwork:
+    """A saved network that says how images are prepared for it; raises ConversionError."""
+    network = load(path)
     if "input" not in network.info:
         raise ConversionError(
-            f"'{options.network}' does not say how images are prepared for it; use it from "
-            "Python with your own loader (spikeport.sweep, spikeport.inspect)"
+            f"'{path}' does not say how images are prepared for it; "
+            "use it from Python with your own loader (spikeport.sweep, spikeport.inspect)"
         )
+    return network
+
+
+def _hold_out(images: Subset[Any], count: int) -> tuple[Subset[Any], Subset[Any]]:
+    """The first images, which are in random order, and the rest."""
+    if len(images) <= count:
+        raise ConversionError(
+            f"{len(images)} images are too few to set an early exit on {count} and to evaluate "
+            "others; pass more with --images or fewer with --exit-images"
+        )
+    chosen = list(images.indices)
+    return Subset(images.dataset, chosen[:count]), Subset(images.dataset, chosen[count:])
+
+
+def fresh_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
+    """Images of --data that the network was not calibrated on, drawn at random."""
     folder = image_folder(options.data, network.info["input"])
     used = set(network.info.get("calibration_images", []))
     samples = folder.samples  # type: ignore[attr-defined]
@@ -97,8 +154,8 @@ def evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> S
     return Subset(folder, [fresh[index] for index in chosen.indices])
 
 
-def load_reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
-    """The model that --reference names."""
+def reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
+    """The network to compare with, by --reference; None for the saved network's own."""
     if options.reference is None:
         return None
     if options.reference == ITSELF:
