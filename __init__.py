@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spikeport.report.energy import EnergyTable
     from spikeport.report.exit_calibration import calibrate_exit
     from spikeport.report.inspection import Inspection
+    from spikeport.report.page import write_report
     from spikeport.report.sweeping import sweep
     from spikeport.zoo.pipeline import inspect, load_source, to_snn
 
@@ -46,6 +47,7 @@ __all__ = [
     "save",
     "sweep",
     "to_snn",
+    "write_report",
 ]
 
 # Loaded on first use, so that `import spikeport` costs no torch. The names are absolute because
@@ -73,6 +75,7 @@ _HOMES = {
     "save": "spikeport.convert.saving",
     "sweep": "spikeport.report.sweeping",
     "to_snn": "spikeport.zoo.pipeline",
+    "write_report": "spikeport.report.page",
 }
 
 

@@ -7,6 +7,7 @@ from spikeport.report.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, MEMORIES, TA
 from spikeport.report.exit_calibration import calibrate_exit
 from spikeport.report.inspecting import inspect
 from spikeport.report.inspection import Inspection
+from spikeport.report.page import write_report
 from spikeport.report.plot import plot_curves
 from spikeport.report.share import Share, spike_driven
 from spikeport.report.sweeping import sweep
@@ -31,4 +32,5 @@ __all__ = [
     "plot_curves",
     "spike_driven",
     "sweep",
+    "write_report",
 ]

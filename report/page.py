@@ -49,7 +49,8 @@ def write_report(
             calibrated for if it is among them, otherwise at the largest.
         reference: source network in eval mode to compare with, or several by the networks' names;
             by default each network's own analog reading.
-        class_names: in the order of the outputs, for the tables of classes.
+        class_names: in the order of the outputs, for networks with as many classes; the others'
+            classes are shown by number.
         inspected: how many of the images, the first ones, are inspected for the errors of the
             layers, which takes a simulation for each layer, and counted for the table of costs; 0
             leaves these parts out.

@@ -71,7 +71,7 @@ def examine(
 ) -> Subject:
     """Sweep, inspect and trace one network; see ``write_report``."""
     aim = network.info.get("calibrated_for_timesteps")
-    T: int = aim if aim in timesteps else max(timesteps)
+    T = aim if aim is not None and aim in timesteps else max(timesteps)
     differences, kept = Differences(T), _FirstImages(max(inspected, 1))
     if isinstance(network.encoding, EventFrames):
         raise ConversionError(

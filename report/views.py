@@ -81,13 +81,14 @@ def view(
 
     Args:
         subject: measured.
-        class_names: in the order of the outputs; None: classes are shown by number.
+        class_names: in the order of the outputs; None, or another number of names: classes are
+            shown by number.
         command: the command line that writes the page.
         environment: programs and their versions.
     """
     differences, info = subject.differences, subject.curve.info
     inspection, config = subject.inspection, subject.info.get("input")
-    names = _namer(class_names)
+    names = _namer(class_names, differences.classes)
     differing = differences.pairs()
     return {
         "name": subject.name,
@@ -130,10 +131,11 @@ def view(
     }
 
 
-def _namer(class_names: Sequence[str] | None) -> Callable[[int], str]:
+def _namer(class_names: Sequence[str] | None, classes: int | None) -> Callable[[int], str]:
     def name(index: int) -> str:
-        known = class_names is not None and 0 <= index < len(class_names)
-        return class_names[index] if known and class_names else f"class {index}"
+        if class_names is not None and len(class_names) == classes and index < classes:
+            return class_names[index]
+        return f"class {index}"
 
     return name
 
