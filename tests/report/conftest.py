@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_net():
     torch.manual_seed(0)
     return nn.Sequential(
@@ -20,7 +20,7 @@ def small_net():
     ).eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_data():
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(24, 3, 8, 8, generator=generator)
