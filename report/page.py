@@ -14,6 +14,7 @@ from torch import nn
 
 from spikeport import __version__
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.report.curve import Curve
 from spikeport.report.figures import shared_charts
 from spikeport.report.subject import Subject, examine
 from spikeport.report.units import amount, decimal, percent
@@ -33,7 +34,7 @@ def write_report(
     inspected: int = 8,
     command: str | None = None,
     progress: bool = True,
-) -> None:
+) -> list[Curve]:
     """Measure networks and write what was found to one self-contained HTML page.
 
     Curves over timesteps and energy, errors by layer, cost, spikes and membrane potentials of a few
@@ -57,6 +58,9 @@ def write_report(
         command: the command line to name on the page.
         progress: show bars for what takes longer than two seconds.
 
+    Returns:
+        The curve of each network, in order.
+
     Raises:
         ConversionError: no network, no data for one, another ending than .html, no such folder; or
             what ``sweep`` refuses.
@@ -73,6 +77,7 @@ def write_report(
         for name, one in named.items()
     ]
     _replace(path, render(subjects, class_names, command))
+    return [subject.curve for subject in subjects]
 
 
 def _by_name(what: str, given: Any, networks: Mapping[str, SpikingNetwork]) -> Mapping[str, Any]:
