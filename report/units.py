@@ -33,4 +33,4 @@ def joules(value: float) -> str:
 
 def plain(value: Any) -> str:
     """As short as it goes."""
-    return f"{value:g}"
+    return f"{value:g}".replace("-", "−")
