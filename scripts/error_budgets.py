@@ -10,13 +10,12 @@ import time
 import torch
 
 from spikeport.convert import neuron_spec
-from spikeport.report.inspecting import inspect
 from spikeport.report.inspection import Inspection
 from spikeport.scripts.options import neuron, positive
 from spikeport.zoo.checkpoints import LITE0_PACKAGE, load_model
 from spikeport.zoo.images import input_config, make_transform
 from spikeport.zoo.photos import demo_split
-from spikeport.zoo.pipeline import to_snn
+from spikeport.zoo.pipeline import inspect, to_snn
 
 NETWORKS = {"tf_efficientnet_lite0": LITE0_PACKAGE, "cifar10/resnet20": None}
 CALIBRATION = 64
