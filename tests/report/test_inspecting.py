@@ -203,8 +203,9 @@ def test_neither_batches_nor_labels_matter(net, data):
 
 def test_what_cannot_be_inspected_is_refused(net, data):
     snn = convert(net, data)
-    with pytest.raises(ConversionError, match="timesteps"):
-        look(snn, data, -1)
+    for timesteps in (0, -1, 2.0):
+        with pytest.raises(ConversionError, match="timesteps"):
+            look(snn, data, timesteps)
     with pytest.raises(ConversionError, match="no batch"):
         look(snn, [])
     with pytest.raises(ConversionError, match="training mode"):
