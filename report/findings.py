@@ -29,6 +29,8 @@ def explain(
     finding, suggestion = "", ""
     if kind in ("weights", "operation") and difference is not None:
         finding, suggestion = difference.text, _STRUCTURE[kind]
+    elif row.get(kind, 1.0) <= 0:
+        finding = f"Its {kind} works against the errors of other layers."
     elif kind != "none":
         finding = _FINDINGS[kind](row)
         suggestion = _suggestion(kind, neuron)
@@ -58,8 +60,8 @@ def _kind(
 
 _FINDINGS = {
     "clipping": lambda row: (
-        f"{row['clipping']:.0%} of the output error is clipping: more is asked of "
-        f"{len(row['saturated'])} channel(s) than their thresholds let out."
+        f"{row['clipping']:.0%} of the output error is clipping: values larger than the "
+        f"thresholds let out{_of_saturated(row)}."
     ),
     "quantisation": lambda row: (
         f"{row['quantisation']:.0%} of the output error is quantisation: the steps of this layer "
@@ -78,6 +80,10 @@ _STRUCTURE = {
     "brings the reference's back.",
     "operation": "Convert the reference again with to_snn.",
 }
+
+
+def _of_saturated(row: dict[str, Any]) -> str:
+    return f", in {len(row['saturated'])} channel(s) often" if row["saturated"] else ""
 
 
 def _of_silent(row: dict[str, Any]) -> str:

@@ -31,8 +31,8 @@ from spikeport.report.whole_run import (
 )
 
 USUAL_TIMESTEPS = 16  # where the network was calibrated for no T
-SWAP_IMAGES = 8  # exact values are swapped in on the first ones only: one run for each layer
-PORTION_BYTES = 2**28  # of the largest tensor over all timesteps
+SWAP_IMAGES = 4  # exact values are swapped in on the first ones only: one run for each layer
+PORTION_BYTES = 2**29  # of the largest tensor over all timesteps
 
 
 @torch.no_grad()
@@ -69,12 +69,12 @@ def inspect(
             reference in training mode or of another structure.
     """
     network.check_calibrated()
-    wanted = timesteps or network.info.get("calibrated_for_timesteps") or USUAL_TIMESTEPS
-    source = network
-    if reference is not None:
-        source = _converted(network, reference, simplify)
-    inspecting = _Inspecting(network, require_timesteps(wanted), source)
-    for batch in stream(data, f"inspecting {wanted} timesteps", progress):
+    if timesteps is None:
+        timesteps = network.info.get("calibrated_for_timesteps") or USUAL_TIMESTEPS
+    require_timesteps(timesteps)
+    source = network if reference is None else _converted(network, reference, simplify)
+    inspecting = _Inspecting(network, timesteps, source)
+    for batch in stream(data, f"inspecting {timesteps} timesteps", progress):
         inspecting.add(images_and_labels(batch)[0])
     return inspecting.result(reference is not None)
 
@@ -247,8 +247,7 @@ class _Local:
         neuron = node.meta["role"] == "neuron"
         if neuron:
             layer = self.owner.network.neuron(str(node.target))
-            window = self.owner.timesteps - self.owner.start
-            split = error_parts(layer, args[0], emitted[0], window)
+            split = error_parts(layer, args[0], emitted[0], self.owner.timesteps, self.owner.start)
             self.parts[node] = {name: [part] for name, part in split._asdict().items()}
             self.currents[node] = args[0]
         else:
@@ -281,11 +280,12 @@ def _total(parts: dict[str, list[Tensor]]) -> list[Tensor]:
 
 
 def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
-    """Images at once, so that the largest tensor over all timesteps fits."""
+    """Images at once: few, so that the largest tensor over all timesteps fits."""
     largest = max(
         torch.Size(node.meta["shape"]).numel()
         for node in network.graph.nodes
         if node.meta["role"] in IN_TIME and node.meta.get("shape")
     )
     of_one = largest * images[0].numel() / torch.Size(network.traced_shape).numel()
-    return max(1, int(PORTION_BYTES / (of_one * images.element_size() * timesteps)))
+    fitting = int(PORTION_BYTES / (of_one * images.element_size() * timesteps))
+    return max(1, min(fitting, SWAP_IMAGES))

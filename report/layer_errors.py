@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import SpikingNeuron
+from spikeport.convert.neurons import Differential
 
 
 class Parts(NamedTuple):
@@ -16,35 +17,54 @@ class Parts(NamedTuple):
     unevenness: Tensor
 
 
-def error_parts(neuron: SpikingNeuron, current: Tensor, emitted: Tensor, timesteps: int) -> Parts:
+def error_parts(
+    neuron: SpikingNeuron, current: Tensor, emitted: Tensor, timesteps: int, start: int = 0
+) -> Parts:
     """Split what a layer's mean emission lacks of its activation of the current that it had.
 
-    With a the activation of the mean current and T timesteps:
+    With a the activation of the mean current and r the most that the layer can emit (max_up·θ):
 
-    - clipping: ``clamp(a, −max_down·θ, max_up·θ) − a``, what it cannot emit in any time;
-    - quantisation: ``θ/T·whole((T·clamp(a) + v0)/θ) − clamp(a)``, the rounding to T·max_up levels
-      that is left of a neuron whose current is the same at each timestep (``Spec.whole``);
+    - clipping: ``clamp(a, −r, r) − a``, what it cannot emit in any time;
+    - quantisation: ``Q(clamp(a)) − clamp(a)``, where Q is the mean emission of the same neuron for
+      a current that is the same at every timestep: a rounding to T·max_up levels;
     - unevenness: the rest. By the decode identity ``mean(out) = mean(I) − (v_T − v_0)/T`` it is
       what stayed in the membrane, or came out too early and was not taken back, because the
-      current came unevenly. What a correction, a leak or a hard reset does is in it too.
+      current came unevenly. What a correction does is in it too.
 
     Args:
         neuron: the layer.
-        current: mean of its input current over the timesteps, [B, ...], activation units.
+        current: mean of its input current over the timesteps of the readout, [B, ...], activation
+            units.
         emitted: mean of what it emitted over the same timesteps, [B, ...].
-        timesteps: their number T.
+        timesteps: T.
+        start: timesteps that the readout leaves out.
     """
-    theta = neuron.per_channel(neuron.threshold, current)
-    lowest = -neuron.max_down if neuron.low < 0 else 0
     activation = neuron.analog(current)
-    inside = activation.maximum(lowest * theta).minimum(neuron.max_up * theta)
-    start = neuron.per_channel(neuron.v0, current)
-    # the margin keeps a level that is met exactly from being rounded away
-    total = (timesteps * inside + start) / theta
-    whole = neuron.spec.whole(total + 1e-4)
-    whole = whole.clamp(lowest * timesteps, neuron.max_up * timesteps)
-    level = whole * theta / timesteps
+    lowest, highest = _reach(neuron, current, timesteps)
+    inside = activation.maximum(lowest).minimum(highest)
+    level = _steady(neuron, inside, timesteps, start)
     return Parts(inside - activation, level - inside, emitted - level)
+
+
+def _steady(neuron: SpikingNeuron, current: Tensor, timesteps: int, start: int) -> Tensor:
+    """Mean emission for one current at every timestep, without corrections, [B, ...]."""
+    total, state = torch.zeros_like(current), None
+    for time in range(timesteps):
+        now = current
+        if time < len(neuron.correction):
+            now = now - neuron.per_channel(neuron.correction[time], current)
+        out, state = neuron(now[None], state)
+        if time >= start:
+            total += out[0]
+    return total / (timesteps - start)
+
+
+def _reach(neuron: SpikingNeuron, current: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
+    """The least and the most that the layer's mean emission can be."""
+    theta = neuron.per_channel(neuron.threshold, current)
+    if isinstance(neuron.spec, Differential):  # each correction of the mean counts 1/t
+        theta = theta * sum(1 / time for time in range(1, timesteps + 1))
+    return -theta * (neuron.max_down if neuron.low < 0 else 0), theta * neuron.max_up
 
 
 def by_channel(neuron: SpikingNeuron, values: Tensor) -> Tensor:
@@ -54,13 +74,12 @@ def by_channel(neuron: SpikingNeuron, values: Tensor) -> Tensor:
     return values.movedim(neuron.channel_dim, 0).flatten(1)
 
 
-def beyond(neuron: SpikingNeuron, current: Tensor) -> Tensor:
+def beyond(neuron: SpikingNeuron, current: Tensor, timesteps: int) -> Tensor:
     """Where the activation is more than the layer can emit, [B, ...], bool."""
-    theta = neuron.per_channel(neuron.threshold, current)
     activation = neuron.analog(current)
-    lowest = -neuron.max_down if neuron.low < 0 else 0
+    lowest, highest = _reach(neuron, current, timesteps)
     slack = 1 + 1e-4
-    return (activation > neuron.max_up * theta * slack) | (activation < lowest * theta * slack)
+    return (activation > highest * slack) | (activation < lowest * slack)
 
 
 def rms(squares: float, of: float) -> float:

@@ -93,7 +93,9 @@ class NeuronTally(LayerTally):
         """Note which channels are used, saturated, and make the error, [B, ...] each."""
         neuron = self.neuron
         self.used |= by_channel(neuron, expected != 0).any(1).cpu()
-        self.beyond += by_channel(neuron, beyond(neuron, current)).double().sum(1).cpu()
+        self.beyond += (
+            by_channel(neuron, beyond(neuron, current, self.timesteps)).double().sum(1).cpu()
+        )
         self.by_channel += by_channel(neuron, contribution).double().sum(1).cpu()
 
     @property

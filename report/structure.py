@@ -1,13 +1,13 @@
 """What a spiking graph computes otherwise than the network that it is compared with."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
 from spikeport.convert.graph import attribute
+from spikeport.convert.saved_layers import own_tensors
 
 ROUNDING = 1e-5  # folding batch norms on another machine differs by less, relative to the largest
 
@@ -76,41 +76,57 @@ def _difference(
     pairs: dict[fx.Node, fx.Node],
 ) -> Difference | None:
     if node.op == other.op == "get_attr":
-        ours, theirs = (attribute(net, str(n.target)) for net, n in _both(locals()))
-        return None if _alike(ours, theirs) else Difference("weights", "Its values differ.")
+        alike = _alike(
+            attribute(network, str(node.target)), attribute(reference, str(other.target))
+        )
+        return None if alike else Difference("weights", "Its values differ from the reference's.")
     if node.op == other.op == "call_module":
-        ours, theirs = (net.get_submodule(str(n.target)) for net, n in _both(locals()))
-        if node.meta["role"] == "neuron":
-            ranges = [(one.low, one.high) for one in (ours, theirs)]
-            return None if ranges[0] == ranges[1] else _another(*map(str, ranges))
-        if repr(ours) != repr(theirs):
-            return _another(str(ours), str(theirs))
-        return _weights(ours, theirs)
+        ours, theirs = (
+            network.get_submodule(str(node.target)),
+            reference.get_submodule(str(other.target)),
+        )
+        return _of_neurons(ours, theirs) or _of_layers(ours, theirs)
     args = fx.node.map_arg((node.args, node.kwargs), pairs.__getitem__)
-    if node.op in ("placeholder", "output") and node.op == other.op:
+    if node.op == other.op in ("placeholder", "output"):
         return None
     if (node.op, node.target, args) == (other.op, other.target, (other.args, other.kwargs)):
         return None
-    return _another(str(node.meta.get("op")), str(other.meta.get("op")))
+    return _another(_operation(network, node), _operation(reference, other))
 
 
-def _both(scope: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    return (scope["network"], scope["node"]), (scope["reference"], scope["other"])
+def _of_neurons(ours: nn.Module, theirs: nn.Module) -> Difference | None:
+    if not isinstance(ours, SpikingNeuron) or not isinstance(theirs, SpikingNeuron):
+        return None
+    if (ours.low, ours.high) == (theirs.low, theirs.high):
+        return None
+    return _another(*(f"clamp(x, {one.low:g}, {one.high:g})" for one in (ours, theirs)))
+
+
+def _of_layers(ours: nn.Module, theirs: nn.Module) -> Difference | None:
+    if isinstance(ours, SpikingNeuron):  # its threshold is no part of the source network
+        return None
+    if type(ours) is not type(theirs) or ours.extra_repr() != theirs.extra_repr():
+        return _another(*(f"{type(m).__name__}({m.extra_repr()})" for m in (ours, theirs)))
+    expected = own_tensors(theirs)
+    texts = [
+        f"its {name} {_how(value, expected[name])}"
+        for name, value in own_tensors(ours).items()
+        if not _alike(value, expected[name])
+    ]
+    return Difference("weights", _sentence(" and ".join(texts))) if texts else None
+
+
+def _operation(network: SpikingNetwork, node: fx.Node) -> str:
+    if node.op == "call_module":
+        module = network.get_submodule(str(node.target))
+        return f"{type(module).__name__}({module.extra_repr()})"
+    constants = [str(arg) for arg in node.args if not isinstance(arg, fx.Node)]
+    constants += [f"{name}={value}" for name, value in node.kwargs.items()]
+    return f"{node.meta.get('op', node.name)}({', '.join(['x', *constants])})"
 
 
 def _another(ours: str, theirs: str) -> Difference:
     return Difference("operation", f"It computes {ours} where the reference computes {theirs}.")
-
-
-def _weights(ours: nn.Module, theirs: nn.Module) -> Difference | None:
-    mine = {**dict(ours.named_parameters()), **dict(ours.named_buffers())}
-    expected = {**dict(theirs.named_parameters()), **dict(theirs.named_buffers())}
-    texts = [
-        f"its {name} {_how(value, expected[name])}"
-        for name, value in mine.items()
-        if not _alike(value, expected[name])
-    ]
-    return Difference("weights", _sentence(" and ".join(texts))) if texts else None
 
 
 def _how(value: Tensor, expected: Tensor) -> str:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
@@ -93,18 +94,19 @@ Swap = Callable[[WholeRun, dict[fx.Node, Any]], Any]
 
 
 def exact_activation(node: fx.Node, reference: SpikingNetwork, other: fx.Node) -> Swap:
-    """A neuron layer that adds no error: its spikes, moved so that their mean is exact.
+    """A neuron layer that adds no error at any timestep: what it has emitted is always exact.
 
-    At each timestep the same is added to what the layer emits, so that the mean over the readout's
-    timesteps is the source activation of its mean current. The timing stays: with the mean itself
-    at every timestep, any layer would undo the unevenness of all layers before it.
+    As a difference op it emits ``t·F(m_t) − (t−1)·F(m_{t−1})`` for the activation F and the running
+    mean m of its current. Its own timing is gone, that of the layers before it stays: emitting the
+    final mean at every timestep would undo their unevenness too.
     """
 
     def swap(run: WholeRun, values: dict[fx.Node, Any]) -> Tensor:
         current = run._unfold(node.args[0], values, run.timesteps)
-        emitted, _ = run.network.neuron(str(node.target))(current)
-        exact = reference.neuron(str(other.target)).analog(current[run.start :].mean(0))
-        return (emitted + (exact - emitted[run.start :].mean(0))).flatten(0, 1)
+        times = run._times(current, run.timesteps)
+        total = times * reference.neuron(str(other.target)).analog(current.cumsum(0) / times)
+        before = torch.cat([torch.zeros_like(total[:1]), total[:-1]])
+        return (total - before).flatten(0, 1)
 
     return swap
 

@@ -10,29 +10,29 @@ import time
 import torch
 
 from spikeport.convert import neuron_spec
-from spikeport.report.inspecting import inspect
+from spikeport.convert.neurons import Spec
 from spikeport.report.inspection import Inspection
 from spikeport.scripts.options import neuron, positive
 from spikeport.zoo.checkpoints import LITE0_PACKAGE, load_model
 from spikeport.zoo.images import input_config, make_transform
 from spikeport.zoo.photos import demo_split
-from spikeport.zoo.pipeline import to_snn
+from spikeport.zoo.pipeline import inspect, to_snn
 
 NETWORKS = {"tf_efficientnet_lite0": LITE0_PACKAGE, "cifar10/resnet20": None}
 CALIBRATION = 64
 STRIDE = 5  # of the photographs' eight views each, so that few images show several scenes
 
 
-def budget(model: str, spec: str, timesteps: int, images: int) -> Inspection:
+def budget(model: str, spec: Spec, timesteps: int, images: int) -> Inspection:
     """Convert a model with the default recipe and inspect it on photographs.
 
     Args:
-        model: a key of NETWORKS.
+        model: its name; weights are those of NETWORKS, or the hub's.
         spec: the neuron.
         timesteps: T to convert for and to inspect at.
         images: how many to inspect, none of them calibrated on.
     """
-    source = load_model(model, NETWORKS[model])
+    source = load_model(model, NETWORKS.get(model))
     transform = make_transform(input_config(source))
     calibration, evaluation = demo_split()
     seen = torch.stack([transform(image) for image in calibration[:CALIBRATION]])
@@ -46,7 +46,7 @@ def budget(model: str, spec: str, timesteps: int, images: int) -> Inspection:
 def main() -> None:
     """Print the budget of each network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", choices=[*NETWORKS, []], default=list(NETWORKS))
+    parser.add_argument("models", nargs="*", default=list(NETWORKS))
     parser.add_argument("--neuron", type=neuron, default=neuron_spec("signed"))
     parser.add_argument("-T", "--timesteps", type=positive, default=16)
     parser.add_argument("--images", type=positive, default=8)

@@ -76,17 +76,14 @@ class Differential(Spec):
         value = spikes * threshold
         return mean * threshold + value, State(v - value, carried + spikes, time)
 
-    def whole(self, spikes: Tensor) -> Tensor:
-        """The last spike fires at three quarters, of either sign; see ``Spec.whole``."""
-        return torch.copysign((spikes.abs() + 0.25).floor(), spikes)
-
     def _spikes(self, v: Tensor, threshold: Tensor) -> Tensor:
         count = v / threshold
         if isinstance(self.coder, MultiThreshold):
             return self.coder.nearest_power(count)
         # three quarters of a spike here too: after a negative one, the family's floor leaves the
         # potential where the next positive one fires, and the two alternate for ever
-        return self.whole(count).clamp_(-self.max_down, self.max_up)
+        size = (count.abs() + 0.25).floor_()
+        return torch.copysign(size, count).clamp_(-self.max_down, self.max_up)
 
     def _bound(
         self,

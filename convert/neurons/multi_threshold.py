@@ -70,10 +70,6 @@ class MultiThreshold(Spec):
         out = spikes * threshold
         return out, State(v - out, total, time)
 
-    def whole(self, spikes: Tensor) -> Tensor:
-        """The last spike fires at three quarters, of either sign; see ``Spec.whole``."""
-        return torch.copysign((spikes.abs() + 0.25).floor(), spikes)
-
     def nearest_power(self, v: Tensor) -> Tensor:
         """±2^k for the largest k < n with |v| >= 0.75·2^k, 0 if there is none."""
         return power_towards_zero((v / 0.75).clamp(-self.max_up, self.max_up))

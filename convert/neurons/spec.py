@@ -70,13 +70,6 @@ class Spec(ABC):
             The emitted values, [B, ...], activation units, and the state after the timestep.
         """
 
-    def whole(self, spikes: Tensor) -> Tensor:
-        """What the neuron has emitted when its input came to ``spikes``, both in thresholds.
-
-        For a constant input within its capacity; v0 counts as input.
-        """
-        return spikes.floor()
-
     def events(self, emitted: Tensor, before: State, threshold: Tensor) -> Tensor:
         """What travels along the synapses for the emitted values, [t, B, ...], activation units.
 

@@ -101,6 +101,19 @@ def test_report_compares_files_and_names_the_command(saved, folder, tmp_path, ca
     assert "digest" in text
 
 
+def test_inspect_names_every_neuron_layer(saved, folder, tmp_path, capsys):
+    output = tmp_path / "found.json"
+    arguments = ["inspect", str(saved), "--data", str(folder), "-T", "2", "--images", "1"]
+    assert main([*arguments, "-o", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "left out" in printed
+    assert "1 images, T=2" in printed
+    content = json.loads(output.read_text())
+    assert {row["layer"] for row in content["rows"]} == set(load(saved).neurons)
+    assert main(["inspect", str(saved), "--data", str(folder), "-o", "found.txt"]) == 2
+    assert "found.txt" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -150,7 +163,7 @@ def test_usage_errors_say_what_is_expected(arguments, capsys):
     assert "usage: spikeport" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["convert", "sweep", "report", "demo"])
+@pytest.mark.parametrize("command", ["convert", "sweep", "inspect", "report", "demo"])
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
