@@ -76,14 +76,19 @@ def measure(rule: Rule, scores: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(1) / math.log(scores.shape[1])
 
 
+def is_scores(outputs: Any) -> bool:
+    """Whether a network's output is class scores, [B, K] with K >= 2."""
+    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+
+
 def class_scores(outputs: Any) -> Tensor:
-    """The output [B, K], K >= 2, of a classifier; raises ConversionError for any other."""
-    if isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1:
+    """The output of a classifier, see ``is_scores``; raises ConversionError for any other."""
+    if is_scores(outputs):
         return outputs
-    kind = f"{list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+    kind = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
     raise ConversionError(
-        f"early exit needs a classifier with output [B, classes]; this network returns {kind}. "
-        "Use network.anytime(x, timesteps) and a rule of your own."
+        "this needs a classifier with output [B, classes], two classes or more; the network "
+        f"returns {kind}. Use network.anytime(x, timesteps) and a measure of your own."
     )
 
 

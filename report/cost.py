@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.early_exit import EarlyExit
+from spikeport.convert.early_exit import EarlyExit, class_scores
 from spikeport.convert.simulate import require_timesteps
 from spikeport.report.complexity import complexity, weighted_layers
 from spikeport.report.curve import cells, shown
 from spikeport.report.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.quantised import bits, quantised
-from spikeport.report.sweeping import class_scores, sweep
+from spikeport.report.sweeping import sweep
 from spikeport.report.synapses import synapse_count
 
 COLUMNS = {

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from spikeport.report.sweeping import Answers, is_scores
+from spikeport.convert.early_exit import is_scores
+from spikeport.report.sweeping import Answers
 
 EXAMPLES = 12
 

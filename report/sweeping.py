@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.early_exit import EarlyExit
+from spikeport.convert.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.emitted import Emitted
 from spikeport.convert.simulate import require_timesteps
 from spikeport.report.counting import SpikeCounter
@@ -210,26 +210,6 @@ class _Tally:
 def _window(delay: float) -> str:
     first = f"floor({delay:g}·T)+1" if delay else "1"
     return f"mean of the output over timesteps {first}..T"
-
-
-def class_scores(outputs: Any) -> Tensor:
-    """The output [B, classes] of a classifier; raises ConversionError for any other."""
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-        kind = (
-            f"shape {list(outputs.shape)}"
-            if isinstance(outputs, Tensor)
-            else type(outputs).__name__
-        )
-        raise ConversionError(
-            f"this needs a classifier with output [B, classes]; this network "
-            f"returns {kind}. Use network.anytime(x, timesteps) for others."
-        )
-    return outputs
-
-
-def is_scores(outputs: Any) -> bool:
-    """Whether a network's output is class scores, [B, K] with K > 1."""
-    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
 
 
 def _squares(outputs: Any, subtract: Any = None) -> float:

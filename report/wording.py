@@ -165,7 +165,8 @@ def measured(subject: Subject, environment: dict[str, str]) -> list[tuple[str, s
 def recipe(subject: Subject) -> str:
     """Python that converts the source network in the same way."""
     info = subject.info
-    neuron, passes = info.get("neuron", "None"), info.get("passes", [])
+    passes, neuron = info.get("passes", []), _neuron(info)
+    neuron = repr(neuron) if neuron in KINDS else f"sp.{neuron}"
     named = info.get("recipe", "default")
     recipe = repr(named) if named != "custom" else f"[{', '.join(passes)}]"
     options = [f"neuron={neuron}", f"recipe={recipe}"]
@@ -175,7 +176,8 @@ def recipe(subject: Subject) -> str:
         options.append(f"checkpoint={info['checkpoint']!r}")
     if info.get("analog_bottlenecks"):
         options.append("analog_bottlenecks=True")
-    return f"sp.to_snn({info.get('source', 'model')!r}, images, {', '.join(options)})"
+    call = f"sp.to_snn(model, images, {', '.join(options)})"
+    return f"# model: {_source(subject)}; images: those named above\n{call}"
 
 
 def _source(subject: Subject) -> str:

@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         "photographs …"
     )
     network = to_snn(model, _batches([transform(image) for image in calibration]), options.neuron)
+    network.info.update(source=MODEL, checkpoint=LITE0_PACKAGE)
     tensors = {name: transform(image) for name, image in evaluation.items()}
     _compare_labels(model, network, {n: t for n, t in tensors.items() if n.isalpha()})
     print(

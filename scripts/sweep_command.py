@@ -44,6 +44,21 @@ def add_parser(commands: Any) -> None:
         help="default: 1,2,4,8,16,32,64",
     )
     add_encoding(parser, "as saved with the network")
+    add_exit(parser)
+    add_reference(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        action="append",
+        default=[],
+        metavar="F",
+        help="write the curve as .csv, .json or .png; may be repeated",
+    )
+    parser.set_defaults(run=run)
+
+
+def add_exit(parser: argparse.ArgumentParser) -> None:
+    """--early-exit, --exit-rule and --exit-images."""
     parser.add_argument(
         "--early-exit",
         type=float,
@@ -64,16 +79,6 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="images that the exit's threshold is set on; they are not evaluated (default: 200)",
     )
-    add_reference(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        action="append",
-        default=[],
-        metavar="F",
-        help="write the curve as .csv, .json or .png; may be repeated",
-    )
-    parser.set_defaults(run=run)
 
 
 def add_reference(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
         network.encoding = options.encoding
     images, exits = fresh_images(network, options), []
     if options.early_exit is not None:
-        held_out, images = _hold_out(images, options.exit_images)
+        held_out, images = hold_out(images, options.exit_images)
         batches = loader(held_out, options.batch_size)
         last, rule = max(options.timesteps), options.exit_rule
         exits = [calibrate_exit(network, batches, last, options.early_exit, rule)]
@@ -124,7 +129,7 @@ def load_for_images(path: str) -> SpikingNetwork:
     return network
 
 
-def _hold_out(images: Subset[Any], count: int) -> tuple[Subset[Any], Subset[Any]]:
+def hold_out(images: Subset[Any], count: int) -> tuple[Subset[Any], Subset[Any]]:
     """The first images, which are in random order, and the rest."""
     if len(images) <= count:
         raise ConversionError(

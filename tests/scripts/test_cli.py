@@ -114,6 +114,34 @@ def test_inspect_names_every_neuron_layer(saved, folder, tmp_path, capsys):
     assert "found.txt" in capsys.readouterr().err
 
 
+def test_sweep_with_early_exit_and_another_encoding(saved, folder, tmp_path, capsys):
+    path = tmp_path / "curve.json"
+    arguments = ["sweep", str(saved), "--data", str(folder), "-T", "4", "--encoding", "ttfs:2"]
+    exits = ["--early-exit", "0.5", "--exit-images", "3", "--exit-rule", "entropy"]
+    assert main([*arguments, *exits, "-o", str(path)]) == 0
+    assert "threshold set on 3 images" in capsys.readouterr().out
+    info = json.loads(path.read_text())["info"]
+    assert info["images"] == 2
+    assert info["encoding"] == "time to first spike, windows of 2 timesteps"
+    assert info["early_exits"][0]["exit"]["rule"] == "entropy"
+    assert main([*arguments, *exits[:2]]) == 2
+    assert "too few to set an early exit on 200" in capsys.readouterr().err
+
+
+def test_cost_beside_the_source(saved, folder, tmp_path, capsys):
+    path = tmp_path / "cost.json"
+    arguments = ["cost", str(saved), "--data", str(folder), "--images", "2", "-T", "3"]
+    options = ["--energy", "2,5", "--memory", "sram-32kb", "--encoding", "poisson:3"]
+    assert main([*arguments, *options, "-o", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "2.0 pJ per AC, 5.0 pJ per MAC; your own numbers" in printed
+    assert "32 KB SRAM" in printed
+    content = json.loads(path.read_text())
+    assert content["rows"][0]["network"] == "spiking, T=3"
+    assert content["rows"][0]["macs"] == 0
+    assert content["info"]["encoding"] == "Poisson spikes, seed 3"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -154,6 +182,10 @@ def test_what_the_user_can_mend_is_one_line(arguments, message, folder, capsys):
         ["convert", "resnet10t", "--data", "d", "-o", "x", "--neuron", "lif"],
         ["convert", "resnet10t", "--data", "d", "-o", "x", "--neuron", "0,1"],
         ["convert", "resnet10t", "--data", "d", "-o", "x", "--recipe", "magic"],
+        ["convert", "resnet10t", "--data", "d", "-o", "x", "--encoding", "poisson:-1"],
+        ["sweep", "x.snn", "--data", "d", "--encoding", "frames"],
+        ["cost", "x.snn", "--data", "d", "-T", "4", "--energy", "1"],
+        ["cost", "x.snn", "--data", "d", "-T", "4", "--memory", "tape"],
     ],
 )
 def test_usage_errors_say_what_is_expected(arguments, capsys):
@@ -163,7 +195,7 @@ def test_usage_errors_say_what_is_expected(arguments, capsys):
     assert "usage: spikeport" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["convert", "sweep", "inspect", "report", "demo"])
+@pytest.mark.parametrize("command", ["convert", "sweep", "inspect", "cost", "report", "demo"])
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
