@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from spikeport.report.curve import Curve
     from spikeport.report.energy import EnergyTable
     from spikeport.report.exit_calibration import calibrate_exit
+    from spikeport.report.inspection import Inspection
+    from spikeport.report.page import write_report
     from spikeport.report.sweeping import sweep
-    from spikeport.zoo.pipeline import load_source, to_snn
+    from spikeport.zoo.pipeline import inspect, load_source, to_snn
 
 __version__ = "0.1.0"
 
@@ -29,6 +31,7 @@ __all__ = [
     "ConversionError",
     "Curve",
     "Differential",
+    "Inspection",
     "EarlyExit",
     "EnergyTable",
     "EventFrames",
@@ -38,6 +41,7 @@ __all__ = [
     "SpikingNetwork",
     "TimeToFirstSpike",
     "__version__",
+    "inspect",
     "calibrate_exit",
     "cost",
     "finetune",
@@ -47,6 +51,7 @@ __all__ = [
     "save",
     "sweep",
     "to_snn",
+    "write_report",
 ]
 
 # Loaded on first use, so that `import spikeport` costs no torch. The names are absolute because
@@ -56,6 +61,7 @@ _HOMES = {
     "ConversionError": "spikeport.convert.errors",
     "Curve": "spikeport.report.curve",
     "Differential": "spikeport.convert.neurons",
+    "Inspection": "spikeport.report.inspection",
     "EarlyExit": "spikeport.convert.early_exit",
     "EnergyTable": "spikeport.report.energy",
     "EventFrames": "spikeport.convert.input_encoding",
@@ -64,6 +70,7 @@ _HOMES = {
     "Poisson": "spikeport.convert.input_encoding",
     "SpikingNetwork": "spikeport.convert.network",
     "finetune": "spikeport.finetune.tuning",
+    "inspect": "spikeport.zoo.pipeline",
     "TimeToFirstSpike": "spikeport.convert.input_encoding",
     "calibrate_exit": "spikeport.report.exit_calibration",
     "cost": "spikeport.report.cost",
@@ -73,6 +80,7 @@ _HOMES = {
     "save": "spikeport.convert.saving",
     "sweep": "spikeport.report.sweeping",
     "to_snn": "spikeport.zoo.pipeline",
+    "write_report": "spikeport.report.page",
 }
 
 

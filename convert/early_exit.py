@@ -76,9 +76,14 @@ def measure(rule: Rule, scores: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(1) / math.log(scores.shape[1])
 
 
+def is_scores(outputs: Any) -> bool:
+    """Whether a network's output is class scores, [B, K] with K >= 2."""
+    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+
+
 def class_scores(outputs: Any) -> Tensor:
-    """The output [B, K], K >= 2, of a classifier; raises ConversionError for any other."""
-    if isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1:
+    """The output of a classifier, see ``is_scores``; raises ConversionError for any other."""
+    if is_scores(outputs):
         return outputs
     kind = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
     raise ConversionError(

@@ -201,10 +201,21 @@ class _Run:
             The outputs at each timestep, [t, B, ...]; with a readout the decoded ones, a list.
         """
         self.present(steps)
-        values: dict[fx.Node, Any] = {}
+        outputs = self.resume(self.nodes, {}, steps, marks)
+        self.time += steps
+        return outputs
+
+    def resume(
+        self,
+        nodes: Sequence[fx.Node],
+        values: dict[fx.Node, Any],
+        steps: int,
+        marks: Sequence[int] = (),
+    ) -> Any:
+        """``advance`` over the last nodes only, from the values, [t·B, ...], that they read."""
         waiting = self.readout.inside if self.readout else ()
         sources = self.readout.sources if self.readout else ()
-        for node in self.nodes:
+        for node in nodes:
             role = node.meta["role"]
             if role == "output":
                 outputs = self._outputs(values, steps, marks)
@@ -220,7 +231,6 @@ class _Run:
             for source in node.all_input_nodes:
                 if self.last_use[source] is node:
                     values.pop(source, None)
-        self.time += steps
         return outputs
 
     def _outputs(self, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]) -> Any:

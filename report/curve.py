@@ -13,6 +13,7 @@ COLUMNS = {
     "timesteps": ("T", "{:d}"),
     "top1": ("top-1", "{:.3f}"),
     "agreement": ("agreement", "{:.3f}"),
+    "output_error": ("output error", "{:.3f}"),
     "spikes_per_neuron": ("spikes/neuron", "{:.2f}"),
     "acs": ("ACs", "{:.3g}"),
     "macs": ("MACs", "{:.3g}"),
@@ -27,7 +28,9 @@ class Curve:
     Attributes:
         rows: one dict for each T: ``timesteps``; ``top1`` (share of the labelled images, None
             without labels); ``agreement`` (share of the images on which the class is the source
-            network's); ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
+            network's; None where the output is no class scores); ``output_error`` (root of the
+            squared difference from the source's outputs over their squares, over all images);
+            ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
             up to T); ``acs`` and ``macs`` (accumulates and multiply-accumulates per image up to
             T); ``energy_uj`` (estimate, µJ per image).
         info: how the network was made and measured; JSON-able. ``info["early_exits"]`` holds such
@@ -49,7 +52,8 @@ class Curve:
             source = {
                 "timesteps": None,
                 "top1": self.info["source_top1"],
-                "agreement": 1.0,
+                "agreement": None if self.rows[0]["agreement"] is None else 1.0,
+                "output_error": 0.0,
                 "spikes_per_neuron": None,
                 "acs": None,
                 "macs": self.info["source_macs"],

@@ -67,6 +67,7 @@ class ExitTally:
             "timesteps": mean,
             "top1": self.correct / labelled if labelled else None,
             "agreement": self.agreed / images,
+            "output_error": None,
             "spikes_per_neuron": self.spikes / images / synapses.neurons,
             "acs": acs,
             "macs": macs,

@@ -10,6 +10,8 @@ from spikeport.scripts import (
     cost_command,
     demo,
     finetune_command,
+    inspect_command,
+    report_command,
     sweep_command,
 )
 
@@ -24,13 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for module in (
         convert_command,
         sweep_command,
+        inspect_command,
         cost_command,
+        report_command,
         finetune_command,
         bench_command,
         demo,
     ):
         module.add_parser(commands)
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(given, argparse.Namespace(arguments=given))
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:

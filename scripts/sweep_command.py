@@ -136,7 +136,7 @@ def load_for_images(path: str) -> SpikingNetwork:
     if "input" not in network.info:
         raise ConversionError(
             f"'{path}' does not say how images are prepared for it; "
-            "sweep it from Python with spikeport.sweep and your own loader"
+            "use it from Python with your own loader (spikeport.sweep, spikeport.inspect)"
         )
     return network
 
