@@ -29,7 +29,7 @@ def explain(
     finding, suggestion = "", ""
     if kind in ("weights", "operation") and difference is not None:
         finding, suggestion = difference.text, _STRUCTURE[kind]
-    elif row.get(kind, 1.0) <= 0:
+    elif kind in PARTS and row[kind] <= 0:
         finding = f"Its {kind} works against the errors of other layers."
     elif kind != "none":
         finding = _FINDINGS[kind](row)

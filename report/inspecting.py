@@ -114,8 +114,11 @@ class _Inspecting:
         self.network.check_input(images)
         if self.example is None:
             self.example = images[:1]
-        for part in images.split(_portion(self.network, images, self.timesteps)):
-            self._add(part)
+        first = images[: max(0, SWAP_IMAGES - self.swap_images)]  # exact values are for these
+        for some in (first, images[len(first) :]):
+            if len(some):
+                for part in some.split(_portion(self.network, images, self.timesteps)):
+                    self._add(part)
 
     def _add(self, x: Tensor) -> None:
         swaps = self._swaps(x) if self.swap_images < SWAP_IMAGES else {}

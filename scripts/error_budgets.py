@@ -19,7 +19,6 @@ from spikeport.zoo.photos import demo_split
 from spikeport.zoo.pipeline import inspect, to_snn
 
 NETWORKS = {"tf_efficientnet_lite0": LITE0_PACKAGE, "cifar10/resnet20": None}
-CALIBRATION = 64
 STRIDE = 5  # of the photographs' eight views each, so that few images show several scenes
 
 
@@ -35,7 +34,7 @@ def budget(model: str, spec: Spec, timesteps: int, images: int) -> Inspection:
     source = load_model(model, NETWORKS.get(model))
     transform = make_transform(input_config(source))
     calibration, evaluation = demo_split()
-    seen = torch.stack([transform(image) for image in calibration[:CALIBRATION]])
+    seen = torch.stack([transform(image) for image in calibration])
     snn = to_snn(source, list(seen.split(8)), spec, timesteps=timesteps)
     fresh = torch.stack(
         [transform(image) for image in list(evaluation.values())[::STRIDE][:images]]
