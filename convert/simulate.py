@@ -20,6 +20,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.changing_input import as_presented
+from spikeport.convert.chunk_size import chunk_size
 from spikeport.convert.emitted import Emitted, Observer, Watcher, values_to
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import call_node, returned
@@ -31,10 +32,6 @@ from spikeport.convert.roles import IN_TIME, homogeneous
 
 if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
-
-CHUNK_BYTES = 16 * 2**20  # of the largest tensor; larger ones miss a CPU's cache and are slower
-GPU_CHUNK_BYTES = 2**30  # on a GPU: longer chunks are no faster
-SHARE_OF_GPU = 1 / 16  # of its free memory, for the largest tensor of a chunk
 
 
 def simulate(
@@ -50,8 +47,8 @@ def simulate(
         network: calibrated.
         x: [B, C, ...]; with event frames [T, B, C, ...].
         timesteps: T >= 1.
-        chunk: timesteps simulated at once; by default as many as fit CHUNK_BYTES, on a GPU as
-            its free memory allows.
+        chunk: timesteps simulated at once; as many as memory suits by default, see
+            ``chunk_size``.
         observe: called as ``observe(name, emitted, first)`` with what each neuron and each
             max-pool of spikes emitted in a chunk or a part of it, [t, B, ...], and the number of
             timesteps before that.
@@ -111,26 +108,6 @@ def start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> "_Run"
     return run
 
 
-def _chunk_size(network: "SpikingNetwork", x: Tensor, room: float) -> int:
-    """Timesteps whose largest tensor takes up to ``room`` bytes, at least one."""
-    shapes = [
-        node.meta["shape"]
-        for node in network.graph.nodes
-        if node.meta["role"] in IN_TIME and node.meta.get("shape")
-    ]
-    traced = max((torch.Size(shape).numel() for shape in shapes), default=1)
-    largest = traced * x.numel() / torch.Size(network.traced_shape).numel()
-    return max(1, int(room / (largest * x.element_size())))
-
-
-def _room(device: torch.device) -> float:
-    """Bytes for the largest tensor of a chunk."""
-    if device.type != "cuda":
-        return CHUNK_BYTES
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(GPU_CHUNK_BYTES, free * SHARE_OF_GPU)
-
-
 class _Run:
     """One presentation of one batch.
 
@@ -165,7 +142,7 @@ class _Run:
 
     def default_chunk(self) -> int:
         """Timesteps at once where the caller leaves it open."""
-        return _chunk_size(self.network, self.x, _room(self.x.device))
+        return chunk_size(self.network, self.x)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some images of the batch only; between two chunks.
