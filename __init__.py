@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
+    from spikeport.convert.early_exit import EarlyExit
     from spikeport.convert.errors import ConversionError
     from spikeport.convert.extension import register_op
+    from spikeport.convert.input_encoding import EventFrames, Poisson, TimeToFirstSpike
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
     from spikeport.convert.saving import load, save
     from spikeport.finetune.tuning import finetune
+    from spikeport.report.cost import cost
     from spikeport.report.curve import Curve
+    from spikeport.report.energy import EnergyTable
+    from spikeport.report.exit_calibration import calibrate_exit
+    from spikeport.report.inspection import Inspection
+    from spikeport.report.page import write_report
     from spikeport.report.sweeping import sweep
-    from spikeport.zoo.pipeline import load_source, to_snn
+    from spikeport.zoo.pipeline import inspect, load_source, to_snn
 
 __version__ = "0.1.0"
 
@@ -24,10 +31,19 @@ __all__ = [
     "ConversionError",
     "Curve",
     "Differential",
+    "Inspection",
+    "EarlyExit",
+    "EnergyTable",
+    "EventFrames",
     "MultiThreshold",
     "Neuron",
+    "Poisson",
     "SpikingNetwork",
+    "TimeToFirstSpike",
     "__version__",
+    "inspect",
+    "calibrate_exit",
+    "cost",
     "finetune",
     "load",
     "load_source",
@@ -35,6 +51,7 @@ __all__ = [
     "save",
     "sweep",
     "to_snn",
+    "write_report",
 ]
 
 # Loaded on first use, so that `import spikeport` costs no torch. The names are absolute because
@@ -44,16 +61,26 @@ _HOMES = {
     "ConversionError": "spikeport.convert.errors",
     "Curve": "spikeport.report.curve",
     "Differential": "spikeport.convert.neurons",
+    "Inspection": "spikeport.report.inspection",
+    "EarlyExit": "spikeport.convert.early_exit",
+    "EnergyTable": "spikeport.report.energy",
+    "EventFrames": "spikeport.convert.input_encoding",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
+    "Poisson": "spikeport.convert.input_encoding",
     "SpikingNetwork": "spikeport.convert.network",
     "finetune": "spikeport.finetune.tuning",
+    "inspect": "spikeport.zoo.pipeline",
+    "TimeToFirstSpike": "spikeport.convert.input_encoding",
+    "calibrate_exit": "spikeport.report.exit_calibration",
+    "cost": "spikeport.report.cost",
     "load": "spikeport.convert.saving",
     "load_source": "spikeport.zoo.pipeline",
     "register_op": "spikeport.convert.extension",
     "save": "spikeport.convert.saving",
     "sweep": "spikeport.report.sweeping",
     "to_snn": "spikeport.zoo.pipeline",
+    "write_report": "spikeport.report.page",
 }
 
 

@@ -1,7 +1,7 @@
 """A layer of neurons with its state on the GPU, and what its kernel hands on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,13 @@ class FiringLayer:
         like = current[0].float()
         self.v = self.layout.row(neuron.per_channel(neuron.v0, like))
         self.total = torch.zeros_like(self.v)
+
+    def keep_images(self, rows: Tensor) -> None:
+        """Go on with these images of the batch only, int64 indices."""
+        self.v, self.total = (
+            state.view(self.layout.shape[0], -1)[rows].flatten() for state in (self.v, self.total)
+        )
+        self.layout = replace(self.layout, shape=(len(rows), *self.layout.shape[1:]))
 
     def values(self, current: Tensor, residual: Tensor | None, steps: int) -> Tensor:
         """Spikes times threshold, [t, B, ...], in the currents' dtype.

@@ -56,6 +56,17 @@ class CudaRun(_Run):
         self.marks = marks
         return super().advance(steps, marks)
 
+    def keep(self, rows: Tensor) -> None:
+        """See ``_Run.keep``."""
+        batch, flat = len(self.x), {}  # the sums of the difference kernels, [N]
+        for node, state in self.state.items():
+            if node.meta["role"] == "difference" and isinstance(state[0], Tensor):
+                flat[node] = tuple(sums.view(batch, -1)[rows].flatten() for sums in state)
+        super().keep(rows)
+        self.state |= flat
+        for layer in self.layers.values():
+            layer.keep_images(rows)
+
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         if node.meta["role"] == "neuron" and self._takes(node):
             return self._fire(node, values, steps)

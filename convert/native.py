@@ -4,7 +4,6 @@ Neurons run in the graph's order. Everything between them is part of a neuron's 
 ``native_plan.py``) or is computed by torch when a neuron or the output asks for it.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from spikeport.convert.emitted import Emitted, Watcher
+from spikeport.convert.emitted import Watcher
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.native_buffers import Buffers
 from spikeport.convert.native_density import dense_above
@@ -26,6 +25,7 @@ from spikeport.convert.native_plan import (
     pool_geometry,
     runs_in_order,
 )
+from spikeport.convert.packed_spikes import PackedSpikes
 from spikeport.convert.roles import IN_TIME
 from spikeport.convert.simulate import _Run
 from spikeport.cpu.loader import why_unavailable
@@ -70,9 +70,17 @@ class NativeRun(_Run):
             return super().default_chunk()
         return CHUNK
 
+    def keep(self, rows: Tensor) -> None:
+        """See ``_Run.keep``."""
+        super().keep(rows)
+        self.fixed.clear()
+        for node in self.state.keys() & self.plan.parts.keys():
+            self.state[node].keep(rows)
+
     @torch.no_grad()
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps; see ``_Run.advance``."""
+        self.present(steps)
         values: dict[fx.Node, Any] = {}
         outputs = None
         for place, node in enumerate(self.nodes):
@@ -221,7 +229,7 @@ class NativeRun(_Run):
         """A current that is the same at every timestep, [1, B, C, H, W]."""
         if node not in self.fixed:
             value = self.static[node]
-            batch = self.static[self.nodes[0]].shape[0]
+            batch = len(self.x)
             if value.ndim < 3 or value.shape[0] != batch:
                 value = value.expand(batch, *value.shape[-len(node.meta["shape"]) + 1 :])
             self.fixed[node] = _as_maps(value[None])
@@ -239,7 +247,7 @@ class NativeRun(_Run):
     def _show_packed(self, node: fx.Node) -> None:
         self._show(node, self._emitted(node))
 
-    def _emitted(self, node: fx.Node) -> "PackedSpikes":
+    def _emitted(self, node: fx.Node) -> PackedSpikes:
         maps = len(node.meta["shape"]) == 4
         return PackedSpikes(self.streams[node], self.layers.threshold(node), self.time, maps)
 
@@ -319,40 +327,6 @@ def _as_maps(current: Tensor) -> Tensor:
     return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-class PackedSpikes(Emitted):
-    """A stream as seen by those who watch: counted as it is, unpacked only if they ask for it.
-
-    Args:
-        stream: of the chunk.
-        threshold: value of one spike, [C].
-        first: number of timesteps before the chunk.
-        maps: whether positions are [C, H, W], not [C].
-    """
-
-    def __init__(self, stream: Stream, threshold: Tensor, first: int, maps: bool) -> None:
-        self._stream, self._threshold, self._maps = stream, threshold, maps
-        self.first, self.timesteps = first, stream.timesteps
-        per_step = 4 * stream.batch * stream.channels * math.prod(stream.size)
-        self.portion = max(1, SLICE_BYTES // per_step)
-
-    def values(self, begin: int = 0, end: int | None = None) -> Tensor:
-        """See ``Emitted.values``."""
-        values = self._stream.unpack(self._threshold, begin, end)
-        return values if self._maps else values[..., 0, 0]
-
-    def counts(
-        self,
-        quantum: Tensor | None,
-        begin: int = 0,
-        end: int | None = None,
-        by_channel: bool = True,
-    ) -> Tensor:
-        """See ``Emitted.counts``; the quantum is the threshold anyway."""
-        count = self._stream.totals if by_channel else self._stream.pixel_totals
-        counts = count(begin, end)
-        return counts if self._maps else counts[..., 0, 0]
-
-
 def start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> _Run | None:
     """A run on the engine, or None where torch has to do it.
 
@@ -385,8 +359,7 @@ def _as_convolutions_read(network: "SpikingNetwork", x: Tensor) -> Tensor:
 
 
 def _may_differentiate(network: "SpikingNetwork", x: Tensor) -> bool:
-    wanted = any(value.requires_grad for value in (x, *network.parameters()))
-    return wanted and torch.is_grad_enabled()
+    return torch.is_grad_enabled() and any(v.requires_grad for v in (x, *network.parameters()))
 
 
 def _why_not(network: "SpikingNetwork", x: Tensor) -> str | None:

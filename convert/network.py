@@ -9,12 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from spikeport.convert.changing_input import as_presented
+from spikeport.convert.early_exit import EarlyExit, run_until_sure
 from spikeport.convert.emitted import Observer, Watcher
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import attribute, call_node, exists, place, place_tensor, returned
+from spikeport.convert.input_encoding import Constant, Encoding, input_encoding
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.roles import in_time
-from spikeport.convert.simulate import decode, map_tensors, require_timesteps, simulate
+from spikeport.convert.simulate import (
+    decode,
+    map_tensors,
+    mean_between,
+    require_timesteps,
+    simulate,
+)
 from spikeport.cpu import loader
 from spikeport.cuda.available import why_unavailable
 
@@ -45,6 +54,7 @@ class SpikingNetwork(nn.Module):
         self.info = info
         self.readout_delay = 0.0
         self._backend = "auto"
+        self._encoding: Encoding = Constant()
         for node in graph.nodes:
             value = node.meta.pop("value", None)
             if isinstance(value, Tensor):
@@ -123,13 +133,27 @@ class SpikingNetwork(nn.Module):
             raise ConversionError(f"backend 'cpu': {loader.why_unavailable()}, or use 'torch'")
         self._backend = name
 
+    @property
+    def encoding(self) -> Encoding:
+        """How an input is presented over the timesteps; saved with the network.
+
+        Set it to ``"constant"`` (the default: a constant current), ``"poisson"``, ``"ttfs"`` (time
+        to first spike), ``"frames"`` (event frames: inputs are [T, B, C, ...]) or an object with
+        options such as ``Poisson(seed=1)``. Calibration and the analog reading do not know it.
+        """
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, encoding: str | Encoding) -> None:
+        self._encoding = input_encoding(encoding)
+
     def forward(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
         """The decoded output after ``timesteps`` timesteps: the mean of the output over them.
 
         With a ``readout_delay`` the mean is over the last of them only.
 
         Args:
-            x: images or features, [B, C, ...], presented as a constant current.
+            x: images or features, [B, C, ...], presented as ``encoding`` says.
             timesteps: T >= 1.
             chunk: timesteps simulated at once; chosen from the tensor sizes by default.
 
@@ -144,25 +168,22 @@ class SpikingNetwork(nn.Module):
         return output
 
     def anytime(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
-        """The decoded output after each timestep, [T, B, ...], from one run; see ``forward``."""
-        parts = list(self.chunks(x, timesteps, chunk))
-        ends = torch.arange(1, timesteps + 1)
-        starts = torch.tensor([self.readout_start(T) for T in range(1, timesteps + 1)])
+        """The decoded output after each timestep, [T, B, ...], from one run; see ``forward``.
 
-        def means(*pieces: Tensor) -> Tensor:
-            sums = torch.cat(pieces).cumsum(0)
-            sums = torch.cat([torch.zeros_like(sums[:1]), sums])
-            lengths = (ends - starts).to(sums).view([-1] + [1] * (sums.ndim - 1))
-            return (sums[ends] - sums[starts]) / lengths
-
-        return map_tensors(means, *parts)
+        An encoding with a period longer than a timestep gives answers at its multiples only; the
+        others are on the way there.
+        """
+        require_timesteps(timesteps)
+        self._check_run(x, timesteps, chunk)
+        outputs = [y for _, y in self._windows(x, range(1, timesteps + 1), chunk, None)]
+        return map_tensors(lambda *times: torch.stack(times), *outputs)
 
     def chunks(
         self, x: Tensor, timesteps: int, chunk: int | None = None, observe: Observer | None = None
     ) -> Any:
         """The outputs at every timestep, chunk by chunk; see ``simulate``."""
         require_timesteps(timesteps)
-        self._check_run(x, chunk)
+        self._check_run(x, timesteps, chunk)
         return simulate(self, x, timesteps, chunk, observe)
 
     def readouts(
@@ -184,7 +205,8 @@ class SpikingNetwork(nn.Module):
         """
         if not wanted or list(wanted) != sorted(set(map(require_timesteps, wanted))):
             raise ConversionError(f"the timesteps {list(wanted)} are not one or more, ascending")
-        self._check_run(x, chunk)
+        self.encoding.check_readout(wanted)
+        self._check_run(x, wanted[-1], chunk)
         return self._windows(x, wanted, chunk, watch)
 
     def _windows(
@@ -199,16 +221,41 @@ class SpikingNetwork(nn.Module):
             if T in wanted and start == 0:
                 yield T, mean
             elif T in wanted:
-                yield T, map_tensors(partial(_mean_between, start, T), until[start], mean)
+                yield T, map_tensors(partial(mean_between, start, T), until[start], mean)
 
     def readout_start(self, timesteps: int) -> int:
         """The decoded output at T is the mean of the output over timesteps start + 1 to T."""
         return int(self.readout_delay * timesteps + 1e-9)
 
-    def _check_run(self, x: Tensor, chunk: int | None) -> None:
+    def early_exit(
+        self, x: Tensor, timesteps: int, exit: EarlyExit, watch: Watcher | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The decoded output of each image after as many timesteps as it takes to be sure.
+
+        An image that has stopped leaves the batch and costs nothing more. Its answer is the one
+        that ``forward`` gives for as many timesteps. Without gradients.
+
+        Args:
+            x: as for ``forward``.
+            timesteps: T, the most; an image that is never sure stops there.
+            exit: when an image stops; ``sp.calibrate_exit`` finds its threshold.
+            watch: as for ``readouts``.
+
+        Returns:
+            The class scores, [B, K], and the timesteps that each image took, int64 [B].
+
+        Raises:
+            ConversionError: as ``forward``, or a network that is no classifier.
+        """
+        require_timesteps(timesteps)
+        self.encoding.check_readout(exit.times(timesteps))
+        self._check_run(x, timesteps, None)
+        return run_until_sure(self, x, timesteps, exit, watch)
+
+    def _check_run(self, x: Tensor, timesteps: int, chunk: int | None) -> None:
         if chunk is not None:
             require_timesteps(chunk)
-        self.check_input(x)
+        self.encoding.check(self, x, timesteps)
         self.check_calibrated()
 
     def check_calibrated(self) -> None:
@@ -274,9 +321,11 @@ class SpikingNetwork(nn.Module):
         expected = self.traced_shape
         same_channels = x.ndim == len(expected) and x.shape[1] == expected[1]
         if not same_channels or 0 in x.shape:
+            frames = x.ndim == len(expected) + 1
             raise ConversionError(
                 f"the input has shape {list(x.shape)}; expected [B, "
                 f"{', '.join(map(str, expected[1:]))}] as at conversion (a batch of any size)"
+                + (", or set network.encoding = 'frames' for [T, B, ...]" if frames else "")
             )
         if not bool(torch.isfinite(x).all()):
             raise ConversionError("the input holds NaN or infinite values; check the images")
@@ -296,16 +345,11 @@ class SpikingNetwork(nn.Module):
         """Weighted layers whose input changes in time but is not spikes: a MAC per timestep."""
         return [
             str(node.target)
-            for node in self.graph.nodes
+            for node in as_presented(self).graph.nodes
             if node.meta["role"] == "weighted"
             and in_time(node.args[0])
             and not node.args[0].meta["spikes"]
         ]
-
-
-def _mean_between(start: int, end: int, until_start: Tensor, until_end: Tensor) -> Tensor:
-    """The mean over timesteps start + 1 to end from those over 1 to start and 1 to end."""
-    return (until_end * end - until_start * start) / (end - start)
 
 
 def _same_decision(value: Any, recorded: Any) -> bool:

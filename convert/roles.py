@@ -4,6 +4,7 @@ Roles, kept in ``node.meta["role"]``:
 
 ========== ==========================================================================
 input      the network's input, the same at every timestep
+signal     the network's input where an encoding makes it change
 constant   a parameter or buffer
 shape      sizes and what is made of them: known without data
 static     depends on the input only: computed once, not T times
@@ -45,7 +46,7 @@ MIXING = {
     "unfold",
     "where",
 }
-IN_TIME = ("neuron", "weighted", "linear", "difference")
+IN_TIME = ("signal", "neuron", "weighted", "linear", "difference")
 
 
 def assign_roles(graph: fx.Graph, root: nn.Module) -> list[str]:
@@ -58,6 +59,30 @@ def assign_roles(graph: fx.Graph, root: nn.Module) -> list[str]:
     for node in graph.nodes:
         node.meta["role"] = _role(node, root)
         node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node, root)
+        if node.meta["role"] == "unsupported":
+            unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}')")
+    return unsupported
+
+
+def assign_roles_in_time(graph: fx.Graph, root: nn.Module, spikes: bool) -> list[str]:
+    """Change the roles of a graph with roles for an input that changes from timestep to timestep.
+
+    Args:
+        graph: with the roles of ``assign_roles``; its nodes' metadata are changed.
+        root: holds its modules.
+        spikes: whether the input consists of spikes.
+
+    Returns:
+        As ``assign_roles``.
+    """
+    unsupported = []
+    for node in graph.nodes:
+        if node.meta["role"] == "input":
+            node.meta.update(role="signal", op="signal", spikes=spikes)
+        elif node.meta["role"] in ("static", "linear", "difference"):
+            node.meta["role"] = _role_in_time(node)
+        if node.meta["role"] in IN_TIME[1:]:
+            node.meta["spikes"] = _carries_spikes(node, root)
         if node.meta["role"] == "unsupported":
             unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}')")
     return unsupported
@@ -105,7 +130,7 @@ def _role_in_time(node: fx.Node) -> str:
         return "unsupported"
     if op in LINEAR or op == "getattr":
         return "linear"
-    if op in DIFFERENCE and _is_tensors(node.meta["value"]):
+    if op in DIFFERENCE and _gives_tensors(node):
         return "difference"
     return "unsupported"
 
@@ -120,8 +145,11 @@ def _choice(node: fx.Node) -> list[Any]:
     return [node.kwargs[name]] if name in node.kwargs else list(node.args[place : place + 1])
 
 
-def _is_tensors(value: Any) -> bool:
-    return all(leaf is None or isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value))
+def _gives_tensors(node: fx.Node) -> bool:
+    if "value" not in node.meta:  # a converted network's graph keeps shapes of single tensors
+        return "shape" in node.meta or node.meta["role"] == "difference"
+    leaves = pytree.tree_leaves(node.meta["value"])
+    return all(leaf is None or isinstance(leaf, Tensor) for leaf in leaves)
 
 
 def _has_tensor(value: Any) -> bool:

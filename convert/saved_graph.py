@@ -11,7 +11,7 @@ from spikeport.convert.graph import location
 from spikeport.convert.neurons import SpikingNeuron
 from spikeport.convert.roles import IN_TIME
 
-CALLED_ROLES = [*IN_TIME, "shape", "static"]
+CALLED_ROLES = [*IN_TIME[1:], "shape", "static"]  # a signal is no call
 FIXED_ROLES = {"placeholder": "input", "get_attr": "constant", "output": "output"}
 META = {"role": str, "spikes": bool, "op": str, "path": str, "shape": list}
 

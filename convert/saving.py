@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from spikeport import __version__
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import place
+from spikeport.convert.input_encoding import describe_encoding, make_encoding
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.saved_graph import describe_graph, make_graph
 from spikeport.convert.saved_layers import describe_layer, make_layer, own_tensors
@@ -103,6 +104,7 @@ def _describe(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, Tensor
         "info": network.info,
         "traced_shape": list(network.traced_shape),
         "readout_delay": network.readout_delay,
+        "encoding": describe_encoding(network.encoding),
         "layers": layers,
         "tensors": tensors,
         "nodes": nodes,
@@ -207,6 +209,8 @@ def _make(description: dict[str, Any], saved: dict[str, Tensor]) -> SpikingNetwo
             )
     network = SpikingNetwork(graph, _root(layers, tensors), tuple(shape), info)
     network.readout_delay = float(description["readout_delay"])
+    if "encoding" in description:  # files from before there was a choice have none
+        network.encoding = make_encoding(description["encoding"])
     return network
 
 

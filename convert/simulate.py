@@ -12,15 +12,19 @@ over T timesteps is exactly F(m_T).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from spikeport.convert.changing_input import as_presented
+from spikeport.convert.chunk_size import chunk_size
 from spikeport.convert.emitted import Emitted, Observer, Watcher, values_to
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph import call_node, returned
+from spikeport.convert.input_encoding import Presentation
 from spikeport.convert.neurons.spiking_neuron import at_least_float32
 from spikeport.convert.ops import SLOPED
 from spikeport.convert.readout import Readout
@@ -28,10 +32,6 @@ from spikeport.convert.roles import IN_TIME, homogeneous
 
 if TYPE_CHECKING:
     from spikeport.convert.network import SpikingNetwork
-
-CHUNK_BYTES = 16 * 2**20  # of the largest tensor; larger ones miss a CPU's cache and are slower
-GPU_CHUNK_BYTES = 2**30  # on a GPU: longer chunks are no faster
-SHARE_OF_GPU = 1 / 16  # of its free memory, for the largest tensor of a chunk
 
 
 def simulate(
@@ -41,14 +41,14 @@ def simulate(
     chunk: int | None = None,
     observe: Observer | None = None,
 ) -> Iterator[Any]:
-    """Run the network on a constant input current.
+    """Run the network on an input, presented as ``network.encoding`` says.
 
     Args:
         network: calibrated.
-        x: [B, C, ...], presented at every timestep.
+        x: [B, C, ...]; with event frames [T, B, C, ...].
         timesteps: T >= 1.
-        chunk: timesteps simulated at once; by default as many as fit CHUNK_BYTES, on a GPU as
-            its free memory allows.
+        chunk: timesteps simulated at once; as many as memory suits by default, see
+            ``chunk_size``.
         observe: called as ``observe(name, emitted, first)`` with what each neuron and each
             max-pool of spikes emitted in a chunk or a part of it, [t, B, ...], and the number of
             timesteps before that.
@@ -57,7 +57,7 @@ def simulate(
         For each chunk the outputs at its timesteps, [t, B, ...], in the source network's
         structure. Their mean over all timesteps is the decoded output.
     """
-    run = _start(network, x, None if observe is None else values_to(observe))
+    run = start(network, x, None if observe is None else values_to(observe))
     run.wanted = timesteps
     chunk = chunk or run.default_chunk()
     while run.time < timesteps:
@@ -71,13 +71,13 @@ def decode(
     chunk: int | None = None,
     watch: Watcher | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """Run the network on a constant input current and decode its output at some timesteps.
+    """Run the network on an input and decode its output at some timesteps.
 
     What is linear between the last spikes and the output is evaluated at those only.
 
     Args:
         network: calibrated.
-        x: [B, C, ...], presented at every timestep.
+        x: as for ``simulate``.
         wanted: numbers of timesteps T, ascending.
         chunk: as for ``simulate``.
         watch: called as ``watch(name, emitted)`` with what each neuron and each max-pool of
@@ -86,8 +86,8 @@ def decode(
     Yields:
         (T, the mean of the output over timesteps 1..T).
     """
-    run = _start(network, x, watch)
-    run.readout, run.wanted = Readout(network.graph), wanted[-1]
+    run = start(network, x, watch)
+    run.readout, run.wanted = Readout(run.network.graph), wanted[-1]
     chunk = chunk or run.default_chunk()
     while run.time < wanted[-1]:
         steps = min(chunk, wanted[-1] - run.time)
@@ -96,41 +96,33 @@ def decode(
         yield from zip(times, run.advance(steps, marks), strict=True)
 
 
-def _start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> "_Run":
+def start(network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> "_Run":
+    """Begin to present a batch, on the backend that suits; arguments as for ``decode``."""
     from spikeport.convert import cuda_run, native  # which are built on this file
 
-    special = cuda_run.start(network, x, watch) or native.start(network, x, watch)
-    return special or _Run(network, x, watch)
-
-
-def _chunk_size(network: "SpikingNetwork", x: Tensor, room: float) -> int:
-    """Timesteps whose largest tensor takes up to ``room`` bytes, at least one."""
-    shapes = [
-        node.meta["shape"]
-        for node in network.graph.nodes
-        if node.meta["role"] in IN_TIME and node.meta.get("shape")
-    ]
-    traced = max((torch.Size(shape).numel() for shape in shapes), default=1)
-    largest = traced * x.numel() / torch.Size(network.traced_shape).numel()
-    return max(1, int(room / (largest * x.element_size())))
-
-
-def _room(device: torch.device) -> float:
-    """Bytes for the largest tensor of a chunk."""
-    if device.type != "cuda":
-        return CHUNK_BYTES
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(GPU_CHUNK_BYTES, free * SHARE_OF_GPU)
+    signal, first = network.encoding.present(x), network.encoding.batch(x)
+    network = as_presented(network)
+    run = cuda_run.start(network, first, watch) or native.start(network, first, watch)
+    run = run or _Run(network, first, watch)
+    run.signal = signal
+    return run
 
 
 class _Run:
-    """One presentation of one batch."""
+    """One presentation of one batch.
+
+    Args:
+        network: as its encoding makes it; see ``as_presented``.
+        x: [B, C, ...]: the constant input, or one like that of a timestep.
+        watch: see ``decode``.
+    """
 
     readout: Readout | None = None  # given if the output is wanted decoded
+    signal: Presentation | None = None  # given if the input changes in time
     wanted = 0  # timesteps in all
 
     def __init__(self, network: "SpikingNetwork", x: Tensor, watch: Watcher | None) -> None:
-        self.network, self.watch = network, watch
+        self.network, self.x, self.watch = network, x, watch
         self.time = 0
         self.sums: dict[fx.Node, Any] = {}  # of what the readout reads, over all timesteps
         self.means: dict[int, dict[fx.Node, Any]] = {}  # of the same, by mark
@@ -150,8 +142,30 @@ class _Run:
 
     def default_chunk(self) -> int:
         """Timesteps at once where the caller leaves it open."""
-        x = self.static[self.nodes[0]]
-        return _chunk_size(self.network, x, _room(x.device))
+        return chunk_size(self.network, self.x)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some images of the batch only; between two chunks.
+
+        Args:
+            rows: their indices in the batch, ascending, int64.
+        """
+        select = partial(_select, rows=rows, batch=len(self.x))
+        static = {n: select(v) for n, v in self.static.items() if n.meta["role"] == "static"}
+        self.x = self.x[rows]
+        if self.signal is not None:
+            self.signal.keep(rows)
+        self.static |= static | {n: self.x for n in self.nodes if n.meta["role"] == "input"}
+        self.state = {node: select(state) for node, state in self.state.items()}
+        self.sums = {node: select(total) for node, total in self.sums.items()}
+
+    def present(self, steps: int) -> None:
+        """Take the input's next timesteps, if it changes in time."""
+        if self.signal is None:
+            return
+        self.frames, spikes = self.signal.advance(steps)
+        if self.network.encoding.spiking:
+            self._show(self.nodes[0], Emitted(spikes, self.time))
 
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps.
@@ -163,10 +177,22 @@ class _Run:
         Returns:
             The outputs at each timestep, [t, B, ...]; with a readout the decoded ones, a list.
         """
-        values: dict[fx.Node, Any] = {}
+        self.present(steps)
+        outputs = self.resume(self.nodes, {}, steps, marks)
+        self.time += steps
+        return outputs
+
+    def resume(
+        self,
+        nodes: Sequence[fx.Node],
+        values: dict[fx.Node, Any],
+        steps: int,
+        marks: Sequence[int] = (),
+    ) -> Any:
+        """``advance`` over the last nodes only, from the values, [t·B, ...], that they read."""
         waiting = self.readout.inside if self.readout else ()
         sources = self.readout.sources if self.readout else ()
-        for node in self.nodes:
+        for node in nodes:
             role = node.meta["role"]
             if role == "output":
                 outputs = self._outputs(values, steps, marks)
@@ -182,7 +208,6 @@ class _Run:
             for source in node.all_input_nodes:
                 if self.last_use[source] is node:
                     values.pop(source, None)
-        self.time += steps
         return outputs
 
     def _outputs(self, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]) -> Any:
@@ -228,11 +253,13 @@ class _Run:
         )
 
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
-        dtype = self.static[self.nodes[0]].dtype
+        dtype = self.x.dtype
         return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         role = node.meta["role"]
+        if role == "signal":
+            return self.frames[:steps].flatten(0, 1)
         if role == "neuron":
             current = self._unfold(node.args[0], values, steps)
             neuron, before = self.network.neuron(str(node.target)), self.state.get(node)
@@ -323,12 +350,26 @@ class _Run:
         return call_node(self.network, node, args, kwargs)
 
 
+def _select(structure: Any, rows: Tensor, batch: int) -> Any:
+    """The rows of what is [B, ...]; the rest is the same for all images."""
+
+    def chosen(value: Tensor) -> Tensor:
+        return value[rows] if value.ndim and len(value) == batch else value
+
+    return pytree.tree_map_only(Tensor, chosen, structure)
+
+
 def map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
     """Apply to the tensors at the same places of several structures; the rest (None) stays."""
     return pytree.tree_map(
         lambda *leaves: function(*leaves) if isinstance(leaves[0], Tensor) else leaves[0],
         *structures,
     )
+
+
+def mean_between(start: int, end: int, until_start: Tensor, until_end: Tensor) -> Tensor:
+    """The mean over timesteps start + 1 to end from those over 1 to start and 1 to end."""
+    return (until_end * end - until_start * start) / (end - start)
 
 
 def require_timesteps(timesteps: Any) -> int:

@@ -69,6 +69,11 @@ class LayerState:
     total: Tensor | None
     past: int = 0
 
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these images of the batch only, int64 indices."""
+        self.v = None if self.v is None else self.v[rows]
+        self.total = None if self.total is None else self.total[rows]
+
 
 class Layer:
     """Neurons and their synapses, prepared once and run chunk by chunk.

@@ -13,6 +13,7 @@ COLUMNS = {
     "timesteps": ("T", "{:d}"),
     "top1": ("top-1", "{:.3f}"),
     "agreement": ("agreement", "{:.3f}"),
+    "output_error": ("output error", "{:.3f}"),
     "spikes_per_neuron": ("spikes/neuron", "{:.2f}"),
     "acs": ("ACs", "{:.3g}"),
     "macs": ("MACs", "{:.3g}"),
@@ -27,10 +28,13 @@ class Curve:
     Attributes:
         rows: one dict for each T: ``timesteps``; ``top1`` (share of the labelled images, None
             without labels); ``agreement`` (share of the images on which the class is the source
-            network's); ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
+            network's; None where the output is no class scores); ``output_error`` (root of the
+            squared difference from the source's outputs over their squares, over all images);
+            ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
             up to T); ``acs`` and ``macs`` (accumulates and multiply-accumulates per image up to
             T); ``energy_uj`` (estimate, µJ per image).
-        info: how the network was made and measured; JSON-able.
+        info: how the network was made and measured; JSON-able. ``info["early_exits"]`` holds such
+            a row for each rule of early exit, with the mean T as ``timesteps``.
     """
 
     rows: list[dict[str, Any]]
@@ -38,25 +42,31 @@ class Curve:
 
     def __str__(self) -> str:
         heads = [head for head, _ in COLUMNS.values()]
-        body = [[_shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        body = [[shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        for row in self.exits:
+            line = [
+                shown(row[key], form) for key, (_, form) in COLUMNS.items() if key != "timesteps"
+            ]
+            body.append([f"{row['timesteps']:.2f} mean", *line])
         if "source_macs" in self.info:
             source = {
                 "timesteps": None,
                 "top1": self.info["source_top1"],
-                "agreement": 1.0,
+                "agreement": None if self.rows[0]["agreement"] is None else 1.0,
+                "output_error": 0.0,
                 "spikes_per_neuron": None,
                 "acs": None,
                 "macs": self.info["source_macs"],
                 "energy_uj": self.info["source_energy_uj"],
             }
-            last = [_shown(source[key], form) for key, (_, form) in COLUMNS.items()]
+            last = [shown(source[key], form) for key, (_, form) in COLUMNS.items()]
             body.append(["source", *last[1:]])
-        widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-            for line in [heads, *body]
-        ]
-        return "\n".join([*lines, *self._notes()])
+        return "\n".join([*cells([heads, *body]), *self._notes()])
+
+    @property
+    def exits(self) -> list[dict[str, Any]]:
+        """The rows of early exit."""
+        return list(self.info.get("early_exits", ()))
 
     def _notes(self) -> list[str]:
         if not self.info:
@@ -73,6 +83,14 @@ class Curve:
             if not analog
             else f"{len(analog)} weighted layer(s) receive analog values, first '{analog[0]}'.",
         ]
+        for row in self.exits:
+            rule = row["exit"]
+            sign = "<=" if rule["rule"] == "entropy" else ">="
+            notes.append(
+                f"Mean T {row['timesteps']:.2f}: each image stops at {rule['rule']} {sign} "
+                f"{rule['threshold']:.4g}, asked every {rule['every']} timestep(s) from "
+                f"T={rule['first']} on, at most {row['at_most']}."
+            )
         if aim is not None:
             notes.append(f"Calibrated for T={aim}; at another T, calibrate for that one.")
         return notes
@@ -93,9 +111,9 @@ class Curve:
 
     def _write_csv(self, path: Path) -> None:
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(COLUMNS))
+            writer = csv.DictWriter(file, list(COLUMNS), extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows([*self.rows, *self.exits])
 
     def _write_json(self, path: Path) -> None:
         content = {"rows": self.rows, "info": self.info}
@@ -107,5 +125,15 @@ class Curve:
         plot_curves({"": self}, path)
 
 
-def _shown(value: Any, form: str) -> str:
+def cells(lines: list[list[str]]) -> list[str]:
+    """The lines of a table, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+
+
+def shown(value: Any, form: str) -> str:
+    """A number as a cell; "-" where there is none."""
     return "-" if value is None else form.format(value)

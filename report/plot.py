@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def plot_curves(curves: "dict[str, Curve]", path: str | os.PathLike[str]) -> None:
     """Draw accuracy and agreement against timesteps, and against estimated energy, to a file.
 
+    Where a network gives no class scores, its output error is drawn instead.
+
     Args:
         curves: one line for each; the name "" stands for a single unnamed curve.
         path: image file, in any format that matplotlib writes.
@@ -23,7 +25,9 @@ def plot_curves(curves: "dict[str, Curve]", path: str | os.PathLike[str]) -> Non
     for name, curve in curves.items():
         for axes, key in ((latency, "timesteps"), (energy, "energy_uj")):
             _draw(axes, name, curve, key)
-    latency.set(xlabel="timesteps T", ylabel="share of images", ylim=(0, 1.02))
+    scores = any(row["agreement"] is not None for curve in curves.values() for row in curve.rows)
+    latency.set(xlabel="timesteps T", ylabel="share of images" if scores else "output error")
+    latency.set_ylim(0, 1.02 if scores else None)
     latency.set_xscale("log", base=2)
     latency.xaxis.set_major_formatter("{x:g}")
     energy.set(xlabel="energy estimate per image (µJ)")
@@ -40,14 +44,21 @@ def plot_curves(curves: "dict[str, Curve]", path: str | os.PathLike[str]) -> Non
 
 def _draw(axes: "Axes", name: str, curve: "Curve", key: str) -> None:
     x = [row[key] for row in curve.rows]
-    labels = {"agreement": "agreement with the source network", "top1": "top-1 accuracy"}
+    labels = {
+        "agreement": "agreement with the source network",
+        "top1": "top-1 accuracy",
+        "output_error": "relative output error",
+    }
     color = None
-    for measure, style in (("agreement", "o-"), ("top1", "s--")):
+    scores = curve.rows[0]["agreement"] is not None
+    for measure, style in (("agreement", "o-"), ("top1", "s--"), ("output_error", "o-")):
         y = [row[measure] for row in curve.rows]
-        if None not in y:
+        if None not in y and not (scores and measure == "output_error"):
             label = f"{name}: {labels[measure]}".removeprefix(": ")
             (line,) = axes.plot(x, y, style, label=label, color=color, markersize=4)
             color = line.get_color()
+            for row in curve.exits:
+                axes.plot(row[key], row[measure], "*", color=color, markersize=10)
     source = curve.info.get("source_top1")
     if source is not None:
         axes.axhline(

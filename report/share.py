@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.changing_input import as_presented
 from spikeport.convert.roles import in_time
 
 
@@ -20,13 +21,18 @@ class Share:
 
     Attributes:
         accumulates: of layers that receive spikes; each spike adds weights, nothing is multiplied.
-        once: on the network's constant input: multiplied, but at one timestep only.
+        on_input: on the network's constant input, by layer: multiplied, but at one timestep only.
         multiplies: on analog values at every timestep, by layer or operation.
     """
 
     accumulates: float
-    once: float
+    on_input: dict[str, float]
     multiplies: dict[str, float]
+
+    @property
+    def once(self) -> float:
+        """Multiplied at one timestep only, in all layers together."""
+        return sum(self.on_input.values())
 
     @property
     def spike_driven(self) -> float:
@@ -46,28 +52,28 @@ def spike_driven(network: SpikingNetwork, x: Tensor) -> Share:
         network: converted; it need not be calibrated.
         x: one image or more, [B, C, ...].
     """
-    counts = {"accumulates": 0.0, "once": 0.0}
+    accumulates, before = 0.0, 0
+    on_input: Counter[str] = Counter()
     multiplies: Counter[str] = Counter()
-    before = 0
 
     def visit(node: fx.Node, args: Any, value: Any) -> None:
-        nonlocal before
+        nonlocal accumulates, before
         total = counter.get_total_flops()
         macs, before = (total - before) / 2 / len(x), total
         changing = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if in_time(arg)]
         if not macs:
             return
         if not changing:
-            counts["once"] += macs
+            on_input[_name(node)] += macs
         elif node.meta["role"] != "difference" and all(arg.meta["spikes"] for arg in changing):
-            counts["accumulates"] += macs
+            accumulates += macs
         else:
             multiplies[_name(node)] += macs
 
     # attention as matrix products, which are what the counter knows
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        network.evaluate(x, visit)
-    return Share(**counts, multiplies=dict(multiplies))
+        as_presented(network).evaluate(x, visit)
+    return Share(accumulates, dict(on_input), dict(multiplies))
 
 
 def _name(node: fx.Node) -> str:

@@ -14,7 +14,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.changing_input import as_presented
 from spikeport.convert.graph import call_node
+from spikeport.convert.input_encoding import EventFrames
 from spikeport.convert.ops import HOMOGENEOUS, MOVES, SLOPED, WEIGHTED
 from spikeport.convert.same_padding import SamePadded, pad_same
 from spikeport.report.events import pass_events
@@ -29,7 +31,7 @@ class Synapses:
 
     Attributes:
         fanout: source name -> weighted layer -> accumulates per spike at each position, [C, ...].
-            Sources are the neuron layers and the max-pools of spikes.
+            Sources are the neuron layers, the max-pools of spikes and an input made of spikes.
         quantum: source name -> value of one spike at each position, [C, ...]; None if the source
             has no common one (then each non-zero value counts as one spike).
         macs_once: layer -> multiply-accumulates on the constant input, per image.
@@ -58,7 +60,7 @@ def count_synapses(network: SpikingNetwork, image_shape: tuple[int, ...]) -> Syn
         network: converted; thresholds are read for the size of a spike.
         image_shape: [C, ...] of one input.
     """
-    counter = _Counter(network)
+    counter = _Counter(as_presented(network))
     with torch.enable_grad():
         counter.run(torch.zeros(1, *image_shape, device=_device(network)))
     return counter.result()
@@ -118,6 +120,8 @@ class _Counter:
                 break
             if node.op == "placeholder":
                 self.values[node] = image.to(next(self.network.parameters()).dtype)
+                if node.meta["spikes"]:
+                    self._new_source(node, self._input_quantum(self.values[node]))
                 continue
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
             with torch.no_grad():
@@ -153,6 +157,13 @@ class _Counter:
         self.found.fanout[name] = {}
         self.found.quantum[name] = None if quantum is None else quantum[0].detach()
         self.quanta[node] = quantum
+
+    def _input_quantum(self, image: Tensor) -> Tensor | None:
+        """The value of an input spike; None where it differs from image to image."""
+        encoding = self.network.encoding
+        if isinstance(encoding, EventFrames) and encoding.unit is not None:
+            return torch.full_like(image, encoding.unit)
+        return None
 
     def _count(self, node: fx.Node) -> None:
         layer, source = self.network.get_submodule(node.target), node.args[0]

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from spikeport.scripts import (
     bench_command,
     convert_command,
+    cost_command,
     demo,
     finetune_command,
+    inspect_command,
+    report_command,
     sweep_command,
 )
 
@@ -20,9 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Convert a trained PyTorch network to a spiking neural network and measure it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (convert_command, sweep_command, finetune_command, bench_command, demo):
+    for module in (
+        convert_command,
+        sweep_command,
+        inspect_command,
+        cost_command,
+        report_command,
+        finetune_command,
+        bench_command,
+        demo,
+    ):
         module.add_parser(commands)
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(given, argparse.Namespace(arguments=given))
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:

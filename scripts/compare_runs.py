@@ -128,6 +128,8 @@ def _measure(run: Run, subject: Subject, source: nn.Module, bar: Any) -> list[Ro
     calibrated = time.perf_counter()
     images = Watched(subject.evaluation, say("simulating,"))
     curve = sweep(network, images, run.timesteps, source, progress=False)
+    if curve.rows[0]["agreement"] is None:
+        raise ConversionError("methods are compared on class scores, [B, K]; pass a classifier")
     seconds = (calibrated - start, time.perf_counter() - calibrated)
     return [_measures(row, curve, seconds) for row in curve.rows]
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert.saving import save
-from spikeport.scripts.options import add_data, add_neuron, fingerprints, loader, positive
+from spikeport.scripts.options import (
+    add_data,
+    add_encoding,
+    add_neuron,
+    fingerprints,
+    loader,
+    positive,
+)
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, input_config, split
 from spikeport.zoo.pipeline import to_snn
@@ -47,6 +54,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="leave linear bottlenecks analog instead of making them spike",
     )
+    add_encoding(parser, "constant")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write")
     parser.set_defaults(run=run)
 
@@ -66,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
         options.timesteps,
         analog_bottlenecks=options.analog_bottlenecks,
     )
+    if options.encoding is not None:
+        network.encoding = options.encoding
     network.info.update(
         source=options.model,
         checkpoint=options.checkpoint,

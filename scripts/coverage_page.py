@@ -69,7 +69,25 @@ An unsupported operation is refused with its name and the path of its module. On
 acts in time:
 
 ```python
+import torch
+from torch import nn
+
 import spikeport as sp
+
+
+class MyGate(nn.Module):
+    def forward(self, x):
+        return x * torch.special.expit(x)
+
+
+class MyClampedReLU(nn.Module):
+    def __init__(self, top=6.0):
+        super().__init__()
+        self.top = top
+
+    def forward(self, x):
+        return torch.min(torch.max(x, x.new_zeros(())), x.new_tensor(self.top))
+
 
 sp.register_op(torch.cumsum, "linear")  # commutes with the mean over time: acts on each timestep
 sp.register_op("logcumsumexp", "difference")  # does not: acts on the running mean

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import Neuron, SpikingNetwork
-from spikeport.report.sweeping import sweep
+from spikeport.report.page import write_report
 from spikeport.scripts.options import add_neuron
 from spikeport.zoo.checkpoints import LITE0_PACKAGE, load_model
 from spikeport.zoo.images import input_config, make_transform
@@ -36,13 +36,13 @@ def add_parser(commands: Any) -> None:
         "--output",
         default="demo.png",
         metavar="F",
-        help="where to draw the curve (default: demo.png)",
+        help="where to draw the curve (default: demo.png); the page and the numbers go beside it",
     )
     parser.set_defaults(run=run, neuron=Neuron(4, 4))
 
 
 def run(options: argparse.Namespace) -> None:
-    """Load, convert, compare, sweep, plot."""
+    """Load, convert, compare, measure, write the page, plot."""
     model = load_model(MODEL, LITE0_PACKAGE)
     transform = make_transform(input_config(model))
     calibration, evaluation = demo_split()
@@ -51,14 +51,26 @@ def run(options: argparse.Namespace) -> None:
         "photographs …"
     )
     network = to_snn(model, _batches([transform(image) for image in calibration]), options.neuron)
+    network.info.update(source=MODEL, checkpoint=LITE0_PACKAGE)
     tensors = {name: transform(image) for name, image in evaluation.items()}
     _compare_labels(model, network, {n: t for n, t in tensors.items() if n.isalpha()})
     print(
         f"\n{len(tensors)} crops of these photographs (5 scenes, none calibrated on; no labels: "
         "what is measured is agreement with the source network):\n"
     )
-    curve = sweep(network, _batches(list(tensors.values())), TIMESTEPS, reference=model)
+    page = Path(options.output).with_suffix(".html")
+    [curve] = write_report(
+        network,
+        _batches(list(tensors.values())),
+        page,
+        TIMESTEPS,
+        reference=model,
+        class_names=class_names(model),
+        inspected=0,  # which would take as long as all the rest
+        command="spikeport demo",
+    )
     print(curve)
+    print(f"saved {page}")
     for output in (Path(options.output), Path(options.output).with_suffix(".csv")):
         curve.save(output)
         print(f"saved {output}")

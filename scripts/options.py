@@ -13,7 +13,9 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from spikeport.convert import KINDS, ConversionError, Neuron, neuron_spec
+from spikeport.convert.input_encoding import Encoding, Poisson, TimeToFirstSpike, input_encoding
 from spikeport.convert.neurons import Differential, MultiThreshold, Spec
+from spikeport.report.energy import MEMORIES, TABLES, EnergyTable, Memory
 
 
 def positive(text: str) -> int:
@@ -62,6 +64,59 @@ def add_neuron(parser: argparse.ArgumentParser) -> None:
         "4:4; mt:N, N thresholds that are powers of two apart; diff: before either, differential "
         "coding (default: the recipe's own, otherwise signed, which is 1:1)",
     )
+
+
+def encoding(text: str) -> Encoding:
+    """constant, poisson, poisson:SEED, ttfs or ttfs:WINDOW."""
+    kind, colon, rest = text.partition(":")
+    classes: dict[str, type] = {"poisson": Poisson, "ttfs": TimeToFirstSpike}
+    try:
+        if colon and kind in classes:
+            return classes[kind](int(rest))
+        if text in ("constant", *classes):
+            return input_encoding(text)
+    except ValueError:  # one message for a number that is none or does not suit
+        pass
+    raise argparse.ArgumentTypeError(
+        f"'{text}' is no encoding of images; expected constant, poisson, poisson:SEED, ttfs or "
+        "ttfs:WINDOW (event frames are given from Python)"
+    )
+
+
+def add_encoding(parser: argparse.ArgumentParser, standard: str) -> None:
+    """--encoding."""
+    parser.add_argument(
+        "--encoding",
+        type=encoding,
+        metavar="E",
+        help="how images become currents: constant, poisson[:SEED], or ttfs[:WINDOW], time to "
+        f"first spike in windows of so many timesteps (default: {standard})",
+    )
+
+
+def energy_table(text: str) -> EnergyTable:
+    """A name in TABLES, or "AC,MAC" in pJ."""
+    if text in TABLES:
+        return TABLES[text]
+    try:
+        ac, mac = map(float, text.split(","))
+        return EnergyTable("as given", "your own numbers", ac, mac)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}': expected {', '.join(TABLES)} or AC,MAC in pJ, such as 0.9,4.6"
+        ) from error
+
+
+def memory(text: str) -> Memory:
+    """A name in MEMORIES, or pJ per byte."""
+    if text in MEMORIES:
+        return MEMORIES[text]
+    try:
+        return Memory("memory", "your own number", float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}': expected {', '.join(MEMORIES)} or pJ per byte, such as 1.25"
+        ) from error
 
 
 def add_data(parser: argparse.ArgumentParser, images: int | None, use: str) -> None:

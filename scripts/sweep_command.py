@@ -2,15 +2,25 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
+from spikeport.convert.early_exit import EarlyExit, Rule
 from spikeport.convert.saving import load
+from spikeport.report.exit_calibration import calibrate_exit
 from spikeport.report.sweeping import sweep
-from spikeport.scripts.options import add_data, fingerprint, loader, timestep_list, together
+from spikeport.scripts.options import (
+    add_data,
+    add_encoding,
+    fingerprint,
+    loader,
+    positive,
+    timestep_list,
+    together,
+)
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
@@ -35,15 +45,9 @@ def add_parser(commands: Any) -> None:
         metavar="T,T,…",
         help="default: 1,2,4,8,16,32,64",
     )
-    parser.add_argument(
-        "--reference",
-        nargs="?",
-        const=ITSELF,
-        metavar="MODEL",
-        help="compare with this model, loaded afresh; without MODEL, the one that "
-        "was converted (default: the source network as kept in the file)",
-    )
-    parser.add_argument("--reference-checkpoint", metavar="F", help="weights of MODEL")
+    add_encoding(parser, "as saved with the network")
+    add_exit(parser)
+    add_reference(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -55,28 +59,101 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def add_exit(parser: argparse.ArgumentParser) -> None:
+    """--early-exit, --exit-rule and --exit-images."""
+    parser.add_argument(
+        "--early-exit",
+        type=float,
+        metavar="A",
+        help="also stop each image once it is sure, so that a share A of them, such as 0.99, keeps "
+        "the class of the largest T",
+    )
+    parser.add_argument(
+        "--exit-rule",
+        choices=get_args(Rule),
+        default="gap",
+        help="what says how sure an answer is (default: gap, the best score less the second best)",
+    )
+    parser.add_argument(
+        "--exit-images",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="images that the exit's threshold is set on; they are not evaluated (default: 200)",
+    )
+
+
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """--reference and --reference-checkpoint."""
+    parser.add_argument(
+        "--reference",
+        nargs="?",
+        const=ITSELF,
+        metavar="MODEL",
+        help="compare with this model, loaded afresh; without MODEL, the one that "
+        "was converted (default: the source network as kept in the file)",
+    )
+    parser.add_argument("--reference-checkpoint", metavar="F", help="weights of MODEL")
+
+
 def run(options: argparse.Namespace) -> None:
     """Load, sweep, print, save."""
     for output in options.output:
         if Path(output).suffix not in (".csv", ".json", ".png"):
             raise ConversionError(f"'{output}': expected a name ending in .csv, .json or .png")
-    network = load(options.network)
-    if "input" not in network.info:
-        raise ConversionError(
-            f"'{options.network}' does not say how images are prepared for it; "
-            "sweep it from Python with spikeport.sweep and your own loader"
-        )
+    network = load_for_images(options.network)
+    if options.encoding is not None:
+        network.encoding = options.encoding
     with together("cpu"):
-        images = _share(_evaluation_images(network, options))
-        reference = _reference(network, options)
-        curve = sweep(network, loader(images, options.batch_size), options.timesteps, reference)
+        images, exits = fresh_images(network, options), []
+        if options.early_exit is not None:
+            held_out, images = hold_out(images, options.exit_images)
+            exits = [_early_exit(network, held_out, options)]
+        batches = loader(_share(images), options.batch_size)
+        curve = sweep(
+            network, batches, options.timesteps, reference(network, options), early_exit=exits
+        )
         if processes.is_first():
             print(curve)
             for output in options.output:
                 curve.save(output)
 
 
-def _evaluation_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
+def _early_exit(
+    network: SpikingNetwork, images: Subset[Any], options: argparse.Namespace
+) -> EarlyExit:
+    """The rule of --exit-rule, which every process sets on the same images."""
+    batches, last = loader(images, options.batch_size), max(options.timesteps)
+    exit = calibrate_exit(network, batches, last, options.early_exit, options.exit_rule)
+    if processes.is_first():
+        print(f"early exit: threshold set on {len(images)} images, which are left out")
+    return exit
+
+
+def load_for_images(path: str) -> SpikingNetwork:
+    """A saved network that says how images are prepared for it; raises ConversionError."""
+    network = load(path)
+    if "input" not in network.info:
+        raise ConversionError(
+            f"'{path}' does not say how images are prepared for it; "
+            "use it from Python with your own loader (spikeport.sweep, spikeport.inspect)"
+        )
+    return network
+
+
+def hold_out(images: Subset[Any], count: int) -> tuple[Subset[Any], Subset[Any]]:
+    """The first images, which are in random order, and the rest."""
+    if len(images) <= count:
+        raise ConversionError(
+            f"{len(images)} images are too few to set an early exit on {count} and to evaluate "
+            "others; pass more with --images or fewer with --exit-images"
+        )
+    chosen = list(images.indices)
+    return Subset(images.dataset, chosen[:count]), Subset(images.dataset, chosen[count:])
+
+
+def fresh_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
+    """Images of --data that the network was not calibrated on, drawn at random."""
     folder = image_folder(options.data, network.info["input"])
     used = set(network.info.get("calibration_images", []))
     samples = folder.samples  # type: ignore[attr-defined]
@@ -104,7 +181,8 @@ def _share(images: Subset[Any]) -> Subset[Any]:
     return Subset(images, range(processes.rank(), len(images), count))
 
 
-def _reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
+def reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
+    """The network to compare with, by --reference; None for the saved network's own."""
     if options.reference is None:
         return None
     if options.reference == ITSELF:

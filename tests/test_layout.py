@@ -18,7 +18,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "convert": ("cuda cpu", "torch numpy safetensors tqdm"),
     "calibration": ("convert", "torch numpy tqdm"),
     "finetune": ("convert calibration", "torch numpy tqdm"),
-    "report": ("convert", "torch numpy tqdm matplotlib"),
+    "report": ("convert", "torch numpy tqdm matplotlib jinja2"),
     "zoo": ("cuda cpu convert calibration finetune report", "*"),
     "scripts": ("cuda cpu convert calibration finetune report zoo", "*"),
 }

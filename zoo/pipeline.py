@@ -18,6 +18,8 @@ from spikeport.convert import (
 )
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.neurons import Spec
+from spikeport.report import inspecting
+from spikeport.report.inspection import Inspection
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import input_config
 from spikeport.zoo.timm_layers import simplify
@@ -115,3 +117,31 @@ def load_source(snn: SpikingNetwork, model: nn.Module | str | PathLike[str]) -> 
             )
         model = load_model(snn.info["source"], model)
     reloading.load_source(snn, model, simplify)
+
+
+def inspect(
+    snn: SpikingNetwork,
+    data: Iterable[Any],
+    timesteps: int | None = None,
+    reference: nn.Module | None = None,
+    progress: bool = True,
+) -> Inspection:
+    """Say which layers make the output error, how, and what would mend it.
+
+    See ``spikeport.report.inspecting.inspect`` for what is measured and ``Inspection`` for what
+    comes out.
+
+    Args:
+        snn: converted and calibrated.
+        data: a few images, 8 to 32, as a list or DataLoader of batches [B, C, ...] or of pairs
+            (images, labels). Labels are not used.
+        timesteps: T; by default the one that the network was calibrated for, otherwise 16.
+        reference: the source model in eval mode, never modified. With it wrong weights and
+            operations are found too.
+        progress: show a bar when it takes longer than two seconds.
+
+    Raises:
+        ConversionError: unusable data, timesteps < 1, an uncalibrated network, a reference of
+            another structure.
+    """
+    return inspecting.inspect(snn, data, timesteps, reference, simplify, progress)

@@ -4,20 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from spikeport.convert import ConversionError, extension, ops
+from spikeport.convert import ConversionError, extension
 from spikeport.convert.saving import load, save
 
-
-@pytest.fixture(autouse=True)
-def _forget():
-    """Registrations hold for the process."""
-    tables = [*extension.ACTS.values(), extension.LEAVES, ops.REGISTERED]
-    kept = [set(table) for table in tables]
-    yield
-    for table, before in zip(tables, kept, strict=True):
-        table.clear()
-        table.update(before)
-    extension.REWRITES.clear()
+pytestmark = pytest.mark.usefixtures("forget_operations")
 
 
 @torch.no_grad()

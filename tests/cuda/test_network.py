@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from spikeport.convert import KINDS, ConversionError, Neuron, build, cuda_run
+from spikeport.convert.early_exit import EarlyExit
 from spikeport.cuda import launch
 from spikeport.cuda.launch import LaunchError
 
@@ -181,6 +182,27 @@ def test_gradients_reach_thresholds_and_weights(cupy):
     gradients = [p.grad for p in snn.parameters() if p.requires_grad]
     assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
     assert sum(bool(g.count_nonzero()) for g in gradients) > len(gradients) / 2
+
+
+@torch.no_grad()
+def test_early_exit_drops_images_from_the_kernels_state(cupy):
+    snn, x = network("multi-level")
+    exit, rows = EarlyExit("gap", 0.0495, first=2), torch.arange(len(x))
+    snn.backend = "cuda"
+    answers = snn.anytime(x, TIMESTEPS)
+    scores, times = snn.early_exit(x, TIMESTEPS, exit)
+    assert len(times.unique()) == 3
+    assert torch.allclose(scores, answers[times - 1, rows], atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_changing_input_reaches_the_kernels(cupy):
+    snn, x = network("signed")
+    snn.encoding = "poisson"
+    snn.backend = "torch"
+    expected = snn(x, TIMESTEPS)
+    snn.backend = "cuda"
+    assert torch.allclose(snn(x, TIMESTEPS, 5), expected, atol=1e-5)
 
 
 @torch.no_grad()

@@ -156,9 +156,36 @@ def test_empty_data_and_training_references_are_refused(snn, net, data):
         sweep(snn, data, (1,), reference=net.train())
 
 
-def test_a_network_without_class_scores_is_refused(data):
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)).eval()
+class TwoHeads(nn.Module):
+    """Returns no class scores but a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+        self.heads = nn.ModuleDict({"depth": nn.Conv2d(4, 1, 1), "size": nn.Conv2d(4, 2, 1)})
+
+    def forward(self, x):
+        x = self.body(x)
+        return {"depth": self.heads["depth"](x), "size": self.heads["size"](x).mean((2, 3))}
+
+
+def test_a_network_without_class_scores_has_an_output_error(data, tmp_path):
+    torch.manual_seed(1)
+    net = TwoHeads().eval()
     network = build(net, data[0][0], Neuron(1, 1))
     calibrate(network, data, progress=False)
-    with pytest.raises(ConversionError, match="classifier"):
-        sweep(network, data, (1,), progress=False)
+    seen = []
+    curve = sweep(network, data, (2, 16), reference=net, progress=False, on_batch=seen.append)
+    difference = square = 0.0
+    for (images, _), answers in zip(data, seen, strict=True):
+        with torch.no_grad():
+            source, spiking = net(images), network(images, 16)
+        assert torch.equal(answers.images, images)
+        for head, value in source.items():
+            assert torch.allclose(answers.spiking[16][head], spiking[head], atol=1e-6)
+            difference += float((spiking[head] - value).square().sum())
+            square += float(value.square().sum())
+    assert curve.rows[1]["output_error"] == pytest.approx((difference / square) ** 0.5, rel=1e-3)
+    assert curve.rows[1]["output_error"] < curve.rows[0]["output_error"]
+    assert {row[key] for row in curve.rows for key in ("top1", "agreement")} == {None}
+    curve.save(tmp_path / "curve.png")

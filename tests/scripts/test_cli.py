@@ -87,6 +87,61 @@ def test_sweep_against_a_named_reference(saved, folder, capsys, monkeypatch):
     assert "agreement" in capsys.readouterr().out
 
 
+def test_report_compares_files_and_names_the_command(saved, folder, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    other = tmp_path / "other.snn"
+    other.write_bytes(saved.read_bytes())
+    data = ["--data", str(folder), "--images", "3", "-T", "1,2", "--inspect", "0"]
+    assert main(["report", str(saved), str(other), *data, "-o", str(page)]) == 0
+    assert "left out" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert f"spikeport report {saved} {other} --data {folder}" in text
+    assert "2 spiking networks compared" in text
+    assert "3 images" in text
+    assert "digest" in text
+
+
+def test_inspect_names_every_neuron_layer(saved, folder, tmp_path, capsys):
+    output = tmp_path / "found.json"
+    arguments = ["inspect", str(saved), "--data", str(folder), "-T", "2", "--images", "1"]
+    assert main([*arguments, "-o", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "left out" in printed
+    assert "1 images, T=2" in printed
+    content = json.loads(output.read_text())
+    assert {row["layer"] for row in content["rows"]} == set(load(saved).neurons)
+    assert main(["inspect", str(saved), "--data", str(folder), "-o", "found.txt"]) == 2
+    assert "found.txt" in capsys.readouterr().err
+
+
+def test_sweep_with_early_exit_and_another_encoding(saved, folder, tmp_path, capsys):
+    path = tmp_path / "curve.json"
+    arguments = ["sweep", str(saved), "--data", str(folder), "-T", "4", "--encoding", "ttfs:2"]
+    exits = ["--early-exit", "0.5", "--exit-images", "3", "--exit-rule", "entropy"]
+    assert main([*arguments, *exits, "-o", str(path)]) == 0
+    assert "threshold set on 3 images" in capsys.readouterr().out
+    info = json.loads(path.read_text())["info"]
+    assert info["images"] == 2
+    assert info["encoding"] == "time to first spike, windows of 2 timesteps"
+    assert info["early_exits"][0]["exit"]["rule"] == "entropy"
+    assert main([*arguments, *exits[:2]]) == 2
+    assert "too few to set an early exit on 200" in capsys.readouterr().err
+
+
+def test_cost_beside_the_source(saved, folder, tmp_path, capsys):
+    path = tmp_path / "cost.json"
+    arguments = ["cost", str(saved), "--data", str(folder), "--images", "2", "-T", "3"]
+    options = ["--energy", "2,5", "--memory", "sram-32kb", "--encoding", "poisson:3"]
+    assert main([*arguments, *options, "-o", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "2.0 pJ per AC, 5.0 pJ per MAC; your own numbers" in printed
+    assert "32 KB SRAM" in printed
+    content = json.loads(path.read_text())
+    assert content["rows"][0]["network"] == "spiking, T=3"
+    assert content["rows"][0]["macs"] == 0
+    assert content["info"]["encoding"] == "Poisson spikes, seed 3"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,6 +159,9 @@ def test_sweep_against_a_named_reference(saved, folder, capsys, monkeypatch):
         ),
         (["sweep", "nowhere.snn", "--data", "IMAGES"], "nowhere.snn"),
         (["sweep", "x.snn", "--data", "IMAGES", "-o", "curve.xlsx"], "curve.xlsx"),
+        (["report", "nowhere.snn", "--data", "IMAGES"], "nowhere.snn"),
+        (["report", "a.snn", "a.snn", "--data", "IMAGES"], "each network once"),
+        (["report", "a.snn", "--data", "IMAGES", "--inspect", "-1"], "--inspect -1"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(arguments, message, folder, capsys):
@@ -124,6 +182,10 @@ def test_what_the_user_can_mend_is_one_line(arguments, message, folder, capsys):
         ["convert", "resnet10t", "--data", "d", "-o", "x", "--neuron", "lif"],
         ["convert", "resnet10t", "--data", "d", "-o", "x", "--neuron", "0,1"],
         ["convert", "resnet10t", "--data", "d", "-o", "x", "--recipe", "magic"],
+        ["convert", "resnet10t", "--data", "d", "-o", "x", "--encoding", "poisson:-1"],
+        ["sweep", "x.snn", "--data", "d", "--encoding", "frames"],
+        ["cost", "x.snn", "--data", "d", "-T", "4", "--energy", "1"],
+        ["cost", "x.snn", "--data", "d", "-T", "4", "--memory", "tape"],
     ],
 )
 def test_usage_errors_say_what_is_expected(arguments, capsys):
@@ -133,7 +195,7 @@ def test_usage_errors_say_what_is_expected(arguments, capsys):
     assert "usage: spikeport" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["convert", "sweep", "demo"])
+@pytest.mark.parametrize("command", ["convert", "sweep", "inspect", "cost", "report", "demo"])
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

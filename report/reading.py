@@ -1,0 +1,51 @@
+"""The analog reading of a graph, in which the value of every node can be looked at or changed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from spikeport.convert import ConversionError, SpikingNetwork
+
+At = Callable[[fx.Node, Any, Any, Any], Any]
+
+
+class Reading(fx.Interpreter):
+    """``network.analog`` with ``at(node, args, kwargs, value)`` called after each node.
+
+    Args:
+        network: converted.
+        at: returns the value that the nodes after it read.
+    """
+
+    def __init__(self, network: SpikingNetwork, at: At) -> None:
+        super().__init__(network, graph=network.graph)
+        self.network, self.at = network, at
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Evaluate a node, neurons as their activations."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if n.meta["role"] == "neuron":
+            value = self.network.neuron(str(n.target)).analog(args[0])
+        else:
+            value = getattr(self, n.op)(n.target, args, kwargs)
+        return self.at(n, args, kwargs, value)
+
+
+def flat(output: Any) -> Tensor:
+    """All numbers of an output, [B, N].
+
+    Raises:
+        ConversionError: it holds no float tensor.
+    """
+    leaves = [leaf for leaf in pytree.tree_leaves(output) if is_float(leaf)]
+    if not leaves:
+        raise ConversionError("the network's output holds no float tensor; there is no error in it")
+    return torch.cat([leaf.flatten(1) if leaf.ndim > 1 else leaf[:, None] for leaf in leaves], 1)
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether it is a tensor of floating point numbers."""
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()

@@ -1,0 +1,73 @@
+"""``spikeport cost``: operations and energy of a saved network beside those of its source."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from spikeport.convert import ConversionError
+from spikeport.report.cost import cost
+from spikeport.report.energy import CMOS_45NM_FP32, MEMORIES, TABLES
+from spikeport.scripts.options import (
+    add_data,
+    add_encoding,
+    energy_table,
+    loader,
+    memory,
+    positive,
+)
+from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "cost",
+        help="operations and energy estimate, beside the source network's",
+        description="Count what a spiking network does for one answer, and what its source network "
+        "does dense, with zeros skipped, and with as few levels. Energy is an estimate.",
+    )
+    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_data(parser, 100, "to evaluate on; the calibration images among them are left out")
+    parser.add_argument(
+        "-T", "--timesteps", type=positive, required=True, metavar="T", help="timesteps"
+    )
+    parser.add_argument(
+        "--energy",
+        type=energy_table,
+        default=CMOS_45NM_FP32,
+        metavar="E",
+        help=f"{', '.join(TABLES)}, or your own AC,MAC in pJ (default: 45nm-fp32)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=memory,
+        metavar="M",
+        help=f"add memory accesses: {', '.join(MEMORIES)}, or pJ per byte (default: none)",
+    )
+    add_encoding(parser, "as saved with the network")
+    add_reference(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        action="append",
+        default=[],
+        metavar="F",
+        help="write the table as .csv or .json; may be repeated",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Load, count, print, save."""
+    for output in options.output:
+        if Path(output).suffix not in (".csv", ".json"):
+            raise ConversionError(f"'{output}': expected a name ending in .csv or .json")
+    network = load_for_images(options.network)
+    if options.encoding is not None:
+        network.encoding = options.encoding
+    batches = loader(fresh_images(network, options), options.batch_size)
+    table = options.energy.with_memory(options.memory)
+    found = cost(network, batches, options.timesteps, reference(network, options), table)
+    print(found)
+    for output in options.output:
+        found.save(output)
