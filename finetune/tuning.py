@@ -14,6 +14,7 @@ from spikeport.calibration import calibrate, check_recipe
 from spikeport.calibration.recipes import Pass
 from spikeport.convert import ConversionError, Neuron, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.input_encoding import Constant
 from spikeport.convert.saving import load, save
 from spikeport.finetune.curriculum import Curriculum
 from spikeport.finetune.evaluation import known_labels
@@ -146,6 +147,11 @@ def _check(
     if not isinstance(snn, SpikingNetwork):
         raise ConversionError(
             f"finetune takes a SpikingNetwork, not a '{type(snn).__name__}'; make one with to_snn"
+        )
+    if not isinstance(snn.encoding, Constant):
+        raise ConversionError(
+            f"the network's input is presented as {snn.encoding}, and fine-tuning presents it as a "
+            "constant current; set snn.encoding = 'constant'"
         )
     if not hasattr(loader, "__len__") or isinstance(loader, Iterator):
         raise ConversionError(

@@ -1,5 +1,6 @@
 """The call: it helps, it can be stopped, it says what it cannot do."""
 
+import copy
 import csv
 import random
 import subprocess
@@ -251,6 +252,13 @@ def test_unusable_data_are_refused(snn, digits):
         sp.finetune(snn, iter(digits.train), 2, progress=False)
     with pytest.raises(ConversionError, match="takes a SpikingNetwork"):
         sp.finetune(digits.ann, digits.train, 2, progress=False)
+
+
+def test_an_input_that_is_no_constant_current_is_refused(snn, digits):
+    network = copy.deepcopy(snn)
+    network.encoding = sp.Poisson(seed=1)
+    with pytest.raises(ConversionError, match="presented as Poisson spikes.*snn.encoding = 'const"):
+        quick(network, digits)
 
 
 def test_labels_below_0_are_none(snn, digits, tmp_path):
