@@ -31,6 +31,7 @@ class Plan:
     evaluate_at: tuple[int, ...]
     patience: int | None
     mixed_precision: bool
+    compiled: bool
     seed: int
 
     def __post_init__(self) -> None:

@@ -20,8 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulate import _Run
+from spikeport.finetune.firing import Scanned
 from spikeport.finetune.record import NOTED, Record, joined
-from spikeport.finetune.scan import Scanned
 from spikeport.finetune.trainable import TrainableNeuron, trainable_neurons
 
 METHODS = ("bptt", "sltt", "ottt")

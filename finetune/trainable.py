@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from spikeport.convert import ConversionError, Neuron, SpikingNetwork, SpikingNeuron
 from spikeport.convert.graph import place
 from spikeport.convert.neurons import State
-from spikeport.finetune.scan import Rule, Scanned, scan
+from spikeport.finetune.firing import Rule, Scanned, Start
+from spikeport.finetune.scan import scan
 from spikeport.finetune.staircase import Staircase
 from spikeport.finetune.surrogates import Surrogate
 
@@ -38,6 +39,7 @@ class TrainableNeuron(SpikingNeuron):
         leak: factor on the potential before each timestep, a scalar in (0, 1]; None where the kind
             of neuron has none.
         width: of the surrogate at present, in thresholds.
+        compiled: by ``torch.compile``.
         online: the potential passes no gradient back in time (SLTT, OTTT).
         traced: with ``online``, gradients reach v0 and corrections by their traces (OTTT).
 
@@ -56,7 +58,7 @@ class TrainableNeuron(SpikingNeuron):
         self.channel_dim = source.channel_dim
         self.staircase, self.surrogate = Staircase.of(source.spec), surrogate
         self.width = surrogate.width_at(0)
-        self.online = self.traced = False
+        self.compiled = self.online = self.traced = False
         theta = source.threshold.detach()
         potential = (source.v0.detach() / theta).clamp_min(LEAST_POTENTIAL)
         self.log_threshold = nn.Parameter(theta.log())
@@ -102,23 +104,29 @@ class TrainableNeuron(SpikingNeuron):
         threshold = self.per_channel(self.threshold, current[0])
         state = self.start(current[0]) if state is None else state
         state = _cut(state) if self.online else state
-        current = self._with_corrections(current, state.time)
-        low, high = self._total_bounds(threshold.detach())
         hard = isinstance(self.spec, Neuron) and self.spec.hard_reset
-        rule = Rule(self.staircase, self.surrogate, self.width, hard, low, high)
-        found = scan(current, threshold, self._factor(), state.v, state.total, state.time, rule)
+        rule = Rule(self.staircase, self.surrogate, self.width, hard)
+        if self.traced:
+            times = range(state.time, state.time + len(current))
+            current = current + torch.stack([self._credit(t, current[0]) for t in times])
+        start = Start(
+            self._corrections(current, state.time),
+            threshold,
+            self._factor(),
+            state.v,
+            state.total,
+            *self._total_bounds(threshold.detach()),
+        )
+        found = scan(current, start, state.time, rule, self.compiled)
         return found, State(found.v, found.total, state.time + len(current))
 
-    def _with_corrections(self, current: Tensor, time: int) -> Tensor:
-        """What the neurons integrate in the timesteps after ``time``, [t, B, ...]."""
-        if time >= len(self.correction) and not self.traced:
-            return current
-        changed = []
-        for t, now in enumerate(current, time):
-            if t < len(self.correction):
-                now = now + self.per_channel(self.correction[t], now)
-            changed.append(now + self._credit(t, now) if self.traced else now)
-        return torch.stack(changed)
+    def _corrections(self, current: Tensor, time: int) -> Tensor | None:
+        """Of the timesteps after ``time``, broadcastable to [t, B, ...]; None if all are over."""
+        rows = self.correction[time : time + len(current)]
+        if not len(rows):
+            return None
+        zeros = rows.new_zeros(len(current) - len(rows), *rows.shape[1:])
+        return torch.stack([self.per_channel(row, current[0]) for row in torch.cat([rows, zeros])])
 
     def _factor(self) -> Tensor | None:
         """The leak, if it does anything."""
@@ -180,7 +188,8 @@ def trainable(
             place(result, name, TrainableNeuron(neuron, surrogate, learn_leak))
         except ConversionError as cause:
             raise ConversionError(f"layer '{name}': {cause}") from cause
-    return result
+    # convolutions of few channels take half of the time so
+    return result.to(memory_format=torch.channels_last)
 
 
 def plain(network: SpikingNetwork) -> SpikingNetwork:
@@ -189,7 +198,7 @@ def plain(network: SpikingNetwork) -> SpikingNetwork:
     for name, neuron in trainable_neurons(result).items():
         place(result, name, neuron.plain())
     result.backend = "auto"
-    return result.requires_grad_(False).eval()
+    return result.to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
 
 
 def trainable_neurons(network: SpikingNetwork) -> dict[str, TrainableNeuron]:

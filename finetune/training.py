@@ -55,6 +55,8 @@ class Training:
         self.network, self.plan, self.data = network, plan, data
         self.progress = progress and processes.is_first()
         self.device = next(network.parameters()).device
+        for neuron in trainable_neurons(network).values():
+            neuron.compiled = plan.compiled
         self.optimiser = plan.optimisation.optimiser(network)
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
@@ -151,7 +153,7 @@ class Training:
     def _step(self, batch: Any, timesteps: int) -> dict[str, float]:
         """One step of the optimiser; sums over the batch for the log."""
         images, labels = known_labels(batch)
-        images = images.to(self.device)
+        images = images.to(self.device, memory_format=_memory_format(images))
         labels = None if labels is None else labels.to(self.device)
         self.optimiser.zero_grad()
         record, loss, terms = self._learn(images, self._target(images, labels), timesteps)
@@ -249,6 +251,11 @@ class Training:
         if self.plan.patience is None or self.best is None:
             return False
         return len(self.rows) - self.best["epoch"] >= self.plan.patience
+
+
+def _memory_format(images: Tensor) -> torch.memory_format:
+    """The memory format of images of the rank, as the weights of a trainable network have it."""
+    return torch.channels_last if images.ndim == 4 else torch.preserve_format
 
 
 def _postfix(sums: dict[str, float]) -> str:

@@ -51,6 +51,7 @@ def finetune(
     norm: str = "folded",
     optimisation: Optimisation | None = None,
     mixed_precision: bool = True,
+    compiled: bool = False,
     output: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -88,6 +89,7 @@ def finetune(
             counts in thresholds (tdBN). See ``finetune.norms``.
         optimisation: learning rates and the like; by default ``Optimisation()``.
         mixed_precision: bfloat16 for layers between neurons, on GPUs that have it.
+        compiled: neurons by ``torch.compile``, which takes seconds at first and then less time.
         output: folder for the log (log.csv) and the state after each epoch; called again with the
             same arguments, a stopped training goes on and ends with the same numbers.
         seed: of the order of the images and of the T drawn; the caller's generators stay as they
@@ -122,6 +124,7 @@ def finetune(
             tuple(sorted({*curriculum.choices, *(evaluate_at or ())})),
             patience,
             mixed_precision,
+            compiled,
             seed,
         )
         _check_losses(plan, labelled, teacher)

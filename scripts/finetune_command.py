@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
+from torchvision.transforms import v2
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import ConversionError, processes
@@ -106,6 +107,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="learn from the teacher alone (default: where there are no class folders)",
     )
     parser.add_argument(
+        "--augment",
+        action="store_true",
+        help="mirror half of the images, and shift them by up to an eighth of their size",
+    )
+    parser.add_argument(
         "--recipe",
         default="default",
         choices=[*sorted(RECIPES), KEEP],
@@ -119,6 +125,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         choices=NORMS,
         default="folded",
         help="batch norms during training: none, plain, or threshold-dependent ones (tdBN)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="neurons by torch.compile: a minute at first, then faster; needs a C++ compiler",
     )
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
     parser.add_argument(
@@ -154,7 +165,8 @@ def run(options: argparse.Namespace) -> None:
         teacher: Any = network.analog
         if options.teacher:
             teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
-        data: Dataset[Any] = _Images(chosen) if options.no_labels else chosen
+        data: Dataset[Any] = _Augmented(chosen) if options.augment else chosen
+        data = _Images(data) if options.no_labels else data
         tuned = finetune(
             network,
             loader(data, options.batch_size, shuffle=True),
@@ -174,6 +186,7 @@ def run(options: argparse.Namespace) -> None:
             optimisation=Optimisation(
                 rate=options.rate, neuron_rate=10 * options.rate, average=options.average
             ),
+            compiled=options.compile,
             output=options.log,
             seed=options.seed,
         )
@@ -184,14 +197,30 @@ def run(options: argparse.Namespace) -> None:
             print(f"{options.output}: {options.epochs} epochs on {count} images")
 
 
-class _Images(Dataset[Tensor]):
-    """The images of a labelled data set."""
+class _Augmented(Dataset[tuple[Tensor, int]]):
+    """Images, [C, H, W], mirrored and shifted at random, as CIFAR networks are trained with."""
 
     def __init__(self, pairs: Subset[Any]) -> None:
-        self.pairs = pairs
+        size = tuple(pairs[0][0].shape[1:])
+        shift = v2.RandomCrop(size, padding=[size[1] // 8, size[0] // 8])
+        self.pairs, self.change = pairs, v2.Compose([shift, v2.RandomHorizontalFlip()])
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = self.pairs[index]
+        return self.change(image), label
+
+
+class _Images(Dataset[Tensor]):
+    """The images of a labelled data set."""
+
+    def __init__(self, pairs: Dataset[Any]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> Tensor:
         image: Tensor = self.pairs[index][0]

@@ -1,6 +1,7 @@
 """Trainable neurons: the same spikes, the right gradients, and the way back."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from spikeport.convert import ConversionError, Neuron, SpikingNeuron
 from spikeport.convert.neurons import KINDS, MultiThreshold
 from spikeport.convert.saving import load, save
+from spikeport.finetune import scan
 from spikeport.finetune.surrogates import SHAPES, Surrogate
 from spikeport.finetune.trainable import TrainableNeuron, plain, trainable
 from tests.finetune.slow_neuron import ladder, powers, run
@@ -107,6 +109,55 @@ def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, detach):
         leak_slope += slopes[2]
     if learn_leak:
         assert float(ours.leak.grad) == pytest.approx(leak_slope, abs=1e-9)
+
+
+def gradients(ours, current):
+    """Emissions, their spikes, and the gradients of a weighted sum."""
+    weights = torch.randn(current.shape, generator=torch.Generator().manual_seed(1)).double()
+    for value in ours.parameters():
+        value.grad = None
+    current = current.detach().requires_grad_()
+    found, _ = ours.fire(current, None)
+    ((found.emitted * weights).sum() + 0.1 * found.spikes.square().sum()).backward()
+    moving = [value.grad for value in ours.parameters() if value.requires_grad]
+    return [found.emitted, found.spikes, found.v, current.grad, *moving]
+
+
+def pictures(kind, span):
+    """A layer on images, and a current for it, [T, B, C, H, W]."""
+    neuron = layer(SPECS[kind], *RANGES[span], torch.float64)
+    neuron.correction.data = 0.3 * torch.randn(2, 7, dtype=torch.float64)
+    ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.spec, Neuron))
+    return ours, 1.5 * torch.randn(T, 4, 7, 5, 6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("span", RANGES)
+@pytest.mark.parametrize("kind", SPECS)
+def test_channels_side_by_side_in_memory_change_nothing_and_stay(kind, span):
+    ours, current = pictures(kind, span)
+    beside = current.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    wanted, found = gradients(ours, current), gradients(ours, beside.unflatten(0, (T, -1)))
+    for one, other in zip(wanted[:3], found[:3], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    torch.testing.assert_close(wanted[3:], found[3:])
+    assert found[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_it_does_the_same(backend, monkeypatch):
+    scan._compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    ours, current = pictures("signed", "relu6")
+    current = current[:2]  # compiling more takes longer
+    wanted = gradients(ours, current)
+    ours.compiled = True
+    eager = []
+    monkeypatch.setattr(scan, "_fire_in_parts", lambda *_: eager.append(1))
+    monkeypatch.setattr(scan, "_learn_in_parts", lambda *_: eager.append(1))
+    found = gradients(ours, current)
+    scan._compiled.cache_clear()
+    assert not eager
+    torch.testing.assert_close(wanted, found)
 
 
 @pytest.mark.parametrize("kind", ["if", "burst", "signed", "multi-level", "multi-threshold"])

@@ -6,6 +6,7 @@ from PIL import Image
 
 from spikeport.convert.saving import load
 from spikeport.scripts.cli import main
+from spikeport.scripts.finetune_command import _Augmented
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
 def test_a_folder_without_classes_is_learnt_from_the_teacher(folder, tmp_path, capsys):
     flat, net, tuned = (str(tmp_path / name) for name in ("images/0", "net.snn", "tuned.snn"))
     assert main(["convert", "cifar10/resnet20", "--data", flat, "--neuron", "if", "-o", net]) == 0
-    options = ["-T", "1", "--epochs", "1", "--batch-size", "2", "--validation", flat]
+    options = ["-T", "1", "--epochs", "1", "--batch-size", "2", "--validation", flat, "--augment"]
     assert main(["finetune", net, "--data", flat, *options, "-o", tuned]) == 0
     assert "terms=(Distillation(" in load(tuned).info["finetuned"]
 
@@ -57,3 +58,22 @@ def test_a_loss_that_is_none_is_named(folder, capsys):
     with pytest.raises(SystemExit):
         main([*arguments, "--losses", "tet,hinge"])
     assert "'hinge' is no loss" in capsys.readouterr().err
+
+
+def test_augmented_images_are_shifted_and_mirrored_and_the_seed_decides(folder):
+    data = [(torch.arange(3 * 16 * 16.0).view(3, 16, 16) + 1, 4)] * 400
+    augmented = _Augmented(data)
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        return [augmented[index][0] for index in range(400)]
+
+    assert all(map(torch.equal, draw(3), draw(3)))
+    image, drawn = data[0][0], draw(3)
+    steps = {float(one[0, 8, 8] - one[0, 8, 7]) for one in drawn}
+    assert steps == {1, -1}
+    shifted = {float((one == 0).all(0).all(1).sum()) for one in drawn}  # rows of padding
+    assert shifted == {0, 1, 2}
+    assert any(torch.equal(one, image) for one in drawn)
+    assert len(augmented) == 400
+    assert augmented[0][1] == 4
