@@ -1,17 +1,14 @@
 """What an answer costs, beside what the source network costs."""
 
-import csv
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.early_exit import EarlyExit, class_scores
 from spikeport.convert.simulate import require_timesteps
@@ -21,6 +18,7 @@ from spikeport.report.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.quantised import bits, quantised
 from spikeport.report.sweeping import sweep
 from spikeport.report.synapses import synapse_count
+from spikeport.report.writing import write, write_csv, write_json
 
 COLUMNS = {
     "network": ("network", "{}"),
@@ -63,18 +61,14 @@ class Cost:
         Raises:
             ConversionError: another ending.
         """
-        path = Path(path)
-        if path.suffix not in (".csv", ".json"):
-            raise ConversionError(f"'{path}' ends in '{path.suffix}'; expected .csv or .json")
-        if path.suffix == ".json":
-            content = {"rows": self.rows, "neurobench": self.neurobench, "info": self.info}
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            path.write_text(text, encoding="utf-8")
-            return
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(COLUMNS))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        content = {"rows": self.rows, "neurobench": self.neurobench, "info": self.info}
+        write(
+            path,
+            {
+                ".csv": lambda file: write_csv(file, list(COLUMNS), self.rows),
+                ".json": lambda file: write_json(file, content),
+            },
+        )
 
 
 @torch.no_grad()

@@ -1,13 +1,11 @@
 """The result of a sweep: rows, a table, files and a plot."""
 
-import csv
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spikeport.convert import ConversionError
+from spikeport.report.writing import write, write_csv, write_json
 
 COLUMNS = {
     "timesteps": ("T", "{:d}"),
@@ -101,23 +99,15 @@ class Curve:
         Raises:
             ConversionError: another ending.
         """
-        path = Path(path)
-        writers = {".csv": self._write_csv, ".json": self._write_json, ".png": self._write_png}
-        if path.suffix not in writers:
-            raise ConversionError(
-                f"'{path}' ends in '{path.suffix}'; expected one of {sorted(writers)}"
-            )
-        writers[path.suffix](path)
-
-    def _write_csv(self, path: Path) -> None:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(COLUMNS), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows([*self.rows, *self.exits])
-
-    def _write_json(self, path: Path) -> None:
         content = {"rows": self.rows, "info": self.info}
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write(
+            path,
+            {
+                ".csv": lambda file: write_csv(file, list(COLUMNS), [*self.rows, *self.exits]),
+                ".json": lambda file: write_json(file, content),
+                ".png": self._write_png,
+            },
+        )
 
     def _write_png(self, path: Path) -> None:
         from spikeport.report.plot import plot_curves

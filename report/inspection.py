@@ -1,13 +1,11 @@
 """The result of ``inspect``: what each layer does to the output error, as a table and files."""
 
-import csv
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spikeport.convert import ConversionError
+from spikeport.report.writing import write, write_csv, write_json
 
 PARTS = ("clipping", "quantisation", "unevenness", "structure")
 SHOWN = 12  # rows of the printed table
@@ -86,30 +84,16 @@ class Inspection:
         Raises:
             ConversionError: another ending.
         """
-        path = Path(path)
-        writers = {".csv": self._write_csv, ".json": self._write_json, ".png": self._write_png}
-        if path.suffix not in writers:
-            raise ConversionError(
-                f"'{path}' ends in '{path.suffix}'; expected one of {sorted(writers)}"
-            )
-        beside = path.with_name(f".{path.stem}.part{path.suffix}")
-        try:
-            writers[path.suffix](beside)
-            os.replace(beside, path)  # a result that was there is lost only to a whole one
-        finally:
-            beside.unlink(missing_ok=True)
-
-    def _write_csv(self, path: Path) -> None:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*COLUMNS, "finding", "suggestion"])
-            for row in self.rows:
-                cells = [_plain(row[key]) for key in COLUMNS]
-                writer.writerow([*cells, row["finding"], row["suggestion"]])
-
-    def _write_json(self, path: Path) -> None:
-        text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8")
+        columns = [*COLUMNS, "finding", "suggestion"]
+        rows = [{key: _plain(value) for key, value in row.items()} for row in self.rows]
+        write(
+            path,
+            {
+                ".csv": lambda file: write_csv(file, columns, rows),
+                ".json": lambda file: write_json(file, self.as_dict()),
+                ".png": self._write_png,
+            },
+        )
 
     def _write_png(self, path: Path) -> None:
         from spikeport.report.plot_inspection import plot_inspection

@@ -1,15 +1,14 @@
 """``spikeport cost``: operations and energy of a saved network beside those of its source."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from spikeport.convert import ConversionError
 from spikeport.report.cost import cost
 from spikeport.report.energy import CMOS_45NM_FP32, MEMORIES, TABLES
 from spikeport.scripts.options import (
     add_data,
     add_encoding,
+    add_output,
     energy_table,
     loader,
     memory,
@@ -46,22 +45,12 @@ def add_parser(commands: Any) -> None:
     )
     add_encoding(parser, "as saved with the network")
     add_reference(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        action="append",
-        default=[],
-        metavar="F",
-        help="write the table as .csv or .json; may be repeated",
-    )
+    add_output(parser, "table", (".csv", ".json"))
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Load, count, print, save."""
-    for output in options.output:
-        if Path(output).suffix not in (".csv", ".json"):
-            raise ConversionError(f"'{output}': expected a name ending in .csv or .json")
     network = load_for_images(options.network)
     if options.encoding is not None:
         network.encoding = options.encoding

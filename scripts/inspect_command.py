@@ -1,11 +1,9 @@
 """``spikeport inspect``: where a saved network's output error comes from, layer by layer."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from spikeport.convert import ConversionError
-from spikeport.scripts.options import add_data, loader, positive
+from spikeport.scripts.options import add_data, add_output, loader, positive
 from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.pipeline import inspect
 
@@ -30,22 +28,12 @@ def add_parser(commands: Any) -> None:
         help="default: the one that the network was calibrated for, otherwise 16",
     )
     add_reference(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        action="append",
-        default=[],
-        metavar="F",
-        help="write the result as .csv, .json or .png; may be repeated",
-    )
+    add_output(parser, "result", (".csv", ".json", ".png"))
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Load, inspect, print, save."""
-    for output in options.output:
-        if Path(output).suffix not in (".csv", ".json", ".png"):
-            raise ConversionError(f"'{output}': expected a name ending in .csv, .json or .png")
     network = load_for_images(options.network)
     batches = loader(fresh_images(network, options), options.batch_size)
     inspection = inspect(network, batches, options.timesteps, reference(network, options))

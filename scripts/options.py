@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,26 @@ def add_data(parser: argparse.ArgumentParser, images: int | None, use: str) -> N
         help="images simulated together (default: 4)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random draw (default: 0)")
+
+
+def add_output(parser: argparse.ArgumentParser, what: str, endings: Sequence[str]) -> None:
+    """--output, refused at once if it ends in something else."""
+    listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
+
+    def name(text: str) -> str:
+        if Path(text).suffix not in endings:
+            raise argparse.ArgumentTypeError(f"'{text}': expected a name ending in {listed}")
+        return text
+
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=name,
+        action="append",
+        default=[],
+        metavar="F",
+        help=f"write the {what} as {listed}; may be repeated",
+    )
 
 
 def loader(dataset: Dataset[Any], batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:

@@ -1,7 +1,6 @@
 """``spikeport sweep``: accuracy, spikes and operations of a saved network at several T."""
 
 import argparse
-from pathlib import Path
 from typing import Any, get_args
 
 from torch import nn
@@ -15,6 +14,7 @@ from spikeport.report.sweeping import sweep
 from spikeport.scripts.options import (
     add_data,
     add_encoding,
+    add_output,
     fingerprint,
     loader,
     positive,
@@ -48,14 +48,7 @@ def add_parser(commands: Any) -> None:
     add_encoding(parser, "as saved with the network")
     add_exit(parser)
     add_reference(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        action="append",
-        default=[],
-        metavar="F",
-        help="write the curve as .csv, .json or .png; may be repeated",
-    )
+    add_output(parser, "curve", (".csv", ".json", ".png"))
     parser.set_defaults(run=run)
 
 
@@ -98,9 +91,6 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Load, sweep, print, save."""
-    for output in options.output:
-        if Path(output).suffix not in (".csv", ".json", ".png"):
-            raise ConversionError(f"'{output}': expected a name ending in .csv, .json or .png")
     network = load_for_images(options.network)
     if options.encoding is not None:
         network.encoding = options.encoding
