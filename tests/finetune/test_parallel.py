@@ -15,6 +15,7 @@ SHARE = """
 import json, sys, torch
 from datetime import timedelta
 import spikeport as sp
+from spikeport.convert.early_exit import EarlyExit
 from spikeport.finetune.losses import TET, Distillation, InformationLoss, RateMatching
 from spikeport.finetune.optimisation import Optimisation
 
@@ -31,9 +32,12 @@ def work(folder, rank, count):
             output=f"{folder}/{way}-{count}", losses=terms, norm=norm,
         )
         sp.save(tuned, f"{folder}/{way}-{count}-{rank}.snn")
-    curve = sp.sweep(snn, share, (1, 2, 4), progress=False)
+    exits = [EarlyExit("gap", 1.0), EarlyExit("confidence", 0.9)]
+    curve = sp.sweep(snn, share, (1, 2, 4), progress=False, early_exit=exits)
     with open(f"{folder}/curve-{count}-{rank}.json", "w") as file:
-        json.dump([curve.rows, curve.info["images"], curve.info["source_top1"]], file)
+        rows = [{k: v for k, v in r.items() if isinstance(v, (int, float))}
+                for r in curve.rows + curve.exits]
+        json.dump([rows, curve.info["images"], curve.info["source_top1"]], file)
 """
 ONE_OF_TWO = """
 torch.set_num_threads(1)
@@ -82,5 +86,6 @@ def test_two_processes_measure_the_curve_of_one(folder):
     one, first, second = (json.loads((folder / name).read_text()) for name in names)
     assert first == second
     assert one[1:] == first[1:]
+    assert 1 < one[0][-1]["timesteps"] < 4
     for alone, together in zip(one[0], first[0], strict=True):
         assert together == pytest.approx(alone, rel=1e-9)  # sums in another order
