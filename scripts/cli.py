@@ -42,3 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spikeport: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+if __name__ == "__main__":  # torchrun starts modules
+    sys.exit(main())

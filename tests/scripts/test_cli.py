@@ -1,6 +1,8 @@
 """The command line, on images made here."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -193,6 +195,12 @@ def test_usage_errors_say_what_is_expected(arguments, capsys):
         main(arguments)
     assert stop.value.code == 2
     assert "usage: spikeport" in capsys.readouterr().err
+
+
+def test_it_starts_as_a_module():
+    command = [sys.executable, "-m", "spikeport.scripts.cli", "sweep", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "-T" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["convert", "sweep", "inspect", "cost", "report", "demo"])

@@ -1,5 +1,10 @@
 """``spikeport finetune`` on images made here."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -43,6 +48,22 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
     assert "norm='batch'" in network.info["finetuned"]
     assert len(network.info["calibration_images"]) == 4
     assert (tmp_path / "log" / "log.csv").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it_in_two_processes(folder, tmp_path):
+    net, tuned, curve = (str(tmp_path / name) for name in ("net.snn", "tuned.snn", "curve.json"))
+    data = ["--data", str(folder), "--batch-size", "1"]
+    assert main(["convert", "cifar10/resnet20", *data, "--images", "4", "-o", net]) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for command in (
+        ["finetune", net, *data, "--images", "4", "-T", "1", "--epochs", "1", "-o", tuned],
+        ["sweep", tuned, *data, "-T", "1", "-o", curve],
+    ):
+        started = [*torchrun, "-m", "spikeport.scripts.cli", *command]
+        done = subprocess.run(started, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert json.loads(Path(curve).read_text())["info"]["images"] == 4
 
 
 def test_a_folder_without_classes_is_learnt_from_the_teacher(folder, tmp_path, capsys):
