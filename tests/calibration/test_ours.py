@@ -14,6 +14,7 @@ from spikeport.calibration import (
     PercentileThreshold,
     calibrate,
 )
+from spikeport.calibration.best_of import _earliest
 from spikeport.convert import KINDS, ConversionError, Neuron, build
 from spikeport.convert.saving import load, save
 
@@ -70,6 +71,15 @@ def test_late_biases_end_with_the_images_that_they_need(deep, data):
         assert torch.equal(neuron.correction, all_of_them.neurons[name].correction)
 
 
+def test_late_biases_of_fewer_timesteps_are_the_first_of_more(deep, data):
+    short, long = build(deep, data[0], Neuron(1, 1)), build(deep, data[0], Neuron(1, 1))
+    for snn, timesteps in ((short, 4), (long, 8)):
+        calibrate(snn, data[:1], [*PLAIN, BiasOnset(timesteps=timesteps)], progress=False)
+    for name, neuron in short.neurons.items():
+        more = long.neurons[name].correction
+        torch.testing.assert_close(neuron.correction, more[:4], rtol=1e-3, atol=1e-4)
+
+
 def test_a_delayed_readout_is_the_mean_of_the_last_timesteps(deep, data):
     snn = build(deep, data[0], Neuron(1, 1))
     calibrate(snn, data, PLAIN, progress=False)
@@ -108,6 +118,13 @@ def test_the_better_candidate_wins_on_images_it_has_not_seen(deep, data):
         torch.testing.assert_close(neuron.threshold, snn.neurons[name].threshold)
 
 
+def test_a_delay_has_to_be_better_than_luck():
+    errors = {0.0: torch.tensor([0.9, 1.1, 1.0, 1.1]), 0.25: torch.tensor([1.0, 1.0, 1.0, 1.0])}
+    assert _earliest(errors) == 0
+    assert _earliest({0.0: torch.full((4,), 1.2), 0.25: torch.full((4,), 1.0)}) == 0.25
+    assert _earliest({0.0: torch.tensor([2.0]), 0.25: torch.tensor([1.0])}) == 0.25
+
+
 def test_candidates_start_from_the_same_network(deep, data):
     one = (*PLAIN, BiasOverTime(timesteps=8))
     snn = build(deep, data[0], Neuron(1, 1))
@@ -133,3 +150,21 @@ def test_the_default_depends_on_the_network_and_the_t(deep, data):
     six = nn.Sequential(nn.Linear(48, 48), nn.ReLU6(), nn.Linear(48, 10)).eval()
     assert "BiasOnset" in names(six, KINDS["signed"], 32)
     assert "BiasOnset" not in names(six, Neuron(8, 8), 8)
+    assert "DelayedReadout" not in names(six, KINDS["signed"], 32)
+    assert "DelayedReadout" in names(six, KINDS["if"], 32)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "timesteps", "expected"),
+    [
+        (KINDS["signed"], 64, ["PercentileThreshold", "InitialPotential", "ThresholdTuning"]),
+        (Neuron(8, 8), 8, ["PercentileThreshold", "InitialPotential", "ThresholdTuning"]),
+        (KINDS["if"], 32, ["BestOf"]),
+    ],
+)
+def test_the_best_for_known_ranges_is_tuned(data, neuron, timesteps, expected):
+    six = nn.Sequential(nn.Linear(48, 48), nn.ReLU6(), nn.Linear(48, 10)).eval()
+    passes = RECIPES["best"].passes(build(six, data[0], neuron), timesteps)
+    late = [one for one in passes if isinstance(one, BiasOnset)]
+    assert [type(one).__name__ for one in passes if one not in late] == expected
+    assert [one.timesteps for one in late] == ([32] if neuron == KINDS["signed"] else [])
