@@ -10,6 +10,7 @@ from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
 from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.recipe import Pass, Recipe
+from spikeport.calibration.relative_potential import RelativePotential
 from spikeport.calibration.threshold_tuning import ThresholdTuning
 from spikeport.convert import SpikingNetwork
 
@@ -49,8 +50,11 @@ def _takes_back(network: SpikingNetwork) -> bool:
 
 
 def _onset(network: SpikingNetwork, T: int) -> list[Pass]:
-    """Biases that wait for the spikes; with several spikes a timestep they hardly have to."""
-    return [BiasOnset(timesteps=min(T, ARRIVED))] if _most(network) == 1 else []
+    """What mends the start; with several spikes a timestep there is little to mend."""
+    if _most(network) > 1:
+        return []
+    start = min(T, ARRIVED)
+    return [BiasOnset(timesteps=start), RelativePotential(timesteps=start)]
 
 
 def _is_coarse(network: SpikingNetwork) -> bool:
@@ -70,7 +74,7 @@ def _best(network: SpikingNetwork, T: int) -> list[Pass]:
     """Where thresholds are tuned, held-out images have only the readout's delay to choose."""
     if _is_coarse(network):
         levels = max(2, round(USEFUL * T * _most(network)))
-        tuned = [*FAST, ThresholdTuning(levels, epochs=3), *_onset(network, T)]
+        tuned = [*FAST, ThresholdTuning(levels, epochs=2), *_onset(network, T)]
         return tuned if _takes_back(network) else [BestOf(T, (tuple(tuned),))]
     squared: list[Pass] = [MeanSquaredErrorThreshold(timesteps=T), InitialPotential()]
     candidates = (
