@@ -89,9 +89,9 @@ def _best(network: SpikingNetwork, T: int) -> list[Pass]:
 OURS = {
     "default": Recipe(
         "percentile thresholds; with a T, by the kind of network and neuron: least "
-        "squared error thresholds and a bias for every timestep (ReLU), known ranges and biases "
-        "that start with their input (ReLU6, linear bottlenecks), a delayed readout for neurons "
-        "that cannot take back",
+        "squared error thresholds and a bias for every timestep (ReLU), known ranges, biases that "
+        "start with their input and potentials relative to the layer (ReLU6, linear bottlenecks), "
+        "a delayed readout for neurons that cannot take back",
         _default,
     ),
     "fast": Recipe(
