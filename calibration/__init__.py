@@ -16,6 +16,7 @@ from spikeport.calibration.output_error import OutputErrorThreshold
 from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.potential_correction import PotentialCorrection
 from spikeport.calibration.recipes import RECIPES, Recipe, calibrate, check_recipe
+from spikeport.calibration.relative_potential import RelativePotential
 from spikeport.calibration.spike_norm import SpikeNorm
 from spikeport.calibration.threshold_tuning import ThresholdTuning
 from spikeport.calibration.weight_calibration import WeightCalibration
@@ -39,6 +40,7 @@ __all__ = [
     "PercentileThreshold",
     "PotentialCorrection",
     "Recipe",
+    "RelativePotential",
     "SpikeNorm",
     "ThresholdTuning",
     "WeightCalibration",

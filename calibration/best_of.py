@@ -1,6 +1,7 @@
 """The list of passes that serves held-out images best."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,9 @@ class BestOf:
     Every fourth image of the data is held out; no labels are needed. The distance is
     ``1 − cos`` of the decoded output and the source network's, each less its mean over the
     classes, averaged over the held-out images. The readout's delay is chosen with it, among
-    0 to one half of the timesteps.
+    0 to one half of the timesteps: the shortest whose distance is within one standard error of the
+    best one's (Breiman et al. 1984, "Classification and Regression Trees", the 1-SE rule), since a
+    window leaves out spikes, and few images cannot tell a small gain from luck.
 
     Attributes:
         timesteps: the T at which the answers are compared.
@@ -53,36 +56,46 @@ class BestOf:
             _restore(network, start)
             run_passes(network, _Part(batches, held_out=False), passes, progress)
             errors = self._errors(network, source, _Part(batches, held_out=True))
-            share = min(errors, key=errors.__getitem__)
-            trials.append({"passes": [*map(repr, passes)], "delay": share, "error": errors[share]})
-            if errors[share] < best:
-                best, kept = errors[share], _numbers(network)
+            share = _earliest(errors)
+            error = float(errors[share].mean())
+            trials.append({"passes": [*map(repr, passes)], "delay": share, "error": error})
+            if error < best:
+                best, kept = error, _numbers(network)
                 kept["delay"] = share
         _restore(network, kept)
         network.info["trials"] = trials
 
     def _errors(
         self, network: SpikingNetwork, source: SpikingNetwork, batches: "_Part"
-    ) -> dict[float, float]:
-        """Mean distance of the answers for each share of the timesteps left out."""
+    ) -> dict[float, Tensor]:
+        """Each image's distance of the answers, [N], by the share of the timesteps left out."""
         network.readout_delay = 0.0
         starts = {share: int(share * self.timesteps + 1e-9) for share in SHARES}
         wanted = sorted({*starts.values(), self.timesteps} - {0})
-        sums, images = dict.fromkeys(SHARES, 0.0), 0
+        found: dict[float, list[Tensor]] = {share: [] for share in SHARES}
         for batch in batches:
             until = {T: _flat(out) for T, out in network.readouts(batch, wanted)}
             expected = _flat(source.analog(batch))
-            images += len(batch)
             for share, first in starts.items():
                 total = until[self.timesteps] * self.timesteps
                 if first:
                     total = total - until[first] * first
-                sums[share] += float(_angle(total, expected).sum())
-        if not images:
+                found[share].append(_angle(total, expected))
+        if not found[0.0]:
             raise ConversionError(
                 f"BestOf holds out every {HELD_OUT}th image and got fewer; pass more images"
             )
-        return {share: total / images for share, total in sums.items()}
+        return {share: torch.cat(angles) for share, angles in found.items()}
+
+
+def _earliest(errors: dict[float, Tensor]) -> float:
+    """The smallest share within one standard error (of the images' differences) of the best."""
+    best = min(errors, key=lambda share: float(errors[share].mean()))
+    for share in sorted(errors):
+        more = errors[share] - errors[best]
+        if float(more.mean()) <= float(more.std(correction=0)) / math.sqrt(len(more)):
+            return share
+    return best
 
 
 class _Part:

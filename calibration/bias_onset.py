@@ -21,11 +21,12 @@ class BiasOnset(LayerwisePass):
     t (over a layer's channels, positions and images; I_t is the spiking network's current), the
     correction ``(ρ_t − 1)·b`` makes it ``Σ_t ρ_t·z``: since ReLU networks are positively
     homogeneous, the start-up is then a scaled copy of the source network, with the same answer.
-    Ours; it estimates one number per layer and timestep, so it reads 32 images, and writes
-    ``neuron.correction``.
+    Ours; it estimates one number per layer and timestep, so it reads 12 images, and writes
+    ``neuron.correction``. A ``timesteps`` smaller than the T of use, but longer than spikes take
+    through the network, does as well: later ones get all of their bias.
     """
 
-    enough = 32
+    enough = 12
 
     def begin(
         self, network: SpikingNetwork, images: Tensor, memory: dict[str, dict[str, Any]]

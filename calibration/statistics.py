@@ -1,6 +1,6 @@
 """What the neurons' input currents look like on the calibration data, in one streaming pass."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -78,12 +78,15 @@ def pooled(histograms: Sequence[ChannelHistogram]) -> ChannelHistogram:
 
 
 def collect(
-    network: SpikingNetwork, batches: Iterable[Any], progress: bool = True
+    network: SpikingNetwork,
+    batches: Iterable[Any],
+    progress: bool = True,
+    passed_over: Collection[str] = (),
 ) -> dict[str, ChannelHistogram]:
     """Histograms of every neuron's input current in the analog reading.
 
     A neuron in a ReLU's place counts what is above 0, one in the place of a linear quantity the
-    absolute value.
+    absolute value. The layers ``passed_over`` keep an empty histogram.
 
     Raises:
         ConversionError: see ``watch_currents``.
@@ -92,7 +95,8 @@ def collect(
     found = {name: ChannelHistogram(neuron.channels) for name, neuron in neurons.items()}
 
     def add(name: str, current: Tensor) -> None:
-        found[name].add(by_channel(neurons[name], magnitude(neurons[name], current)))
+        if name not in passed_over:
+            found[name].add(by_channel(neurons[name], magnitude(neurons[name], current)))
 
     watch_currents(network, batches, add, progress)
     return found

@@ -64,9 +64,10 @@ class ThresholdPass:
             ConversionError: see ``collect``; or a layer that never fires on the calibration data.
         """
         neurons = network.neurons
-        found = collect(network, batches, progress)
-        for name, neuron in neurons.items():
-            if known_range(neuron) is None:
+        known = {name for name, neuron in neurons.items() if known_range(neuron) is not None}
+        found = collect(network, batches, progress, known)  # counting takes most of the time
+        for name in neurons:
+            if name not in known:
                 require_fires(name, found[name].maximum)
         if self.scope == "layer":
             found = {name: histogram.merged() for name, histogram in found.items()}

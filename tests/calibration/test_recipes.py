@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from spikeport.calibration import RECIPES, calibrate, check_recipe
 from spikeport.calibration.local_balancing import LocalThresholdBalancing
-from spikeport.convert import KINDS, ConversionError, build
+from spikeport.convert import KINDS, ConversionError, Neuron, build
 
 CHANGES_WEIGHTS = {"free-lunch-advanced"}
 
@@ -26,6 +27,16 @@ def _few_iterations(monkeypatch):
 def converted(model, data, name):
     recipe = RECIPES[name]
     return build(model, data[0], recipe.neuron or KINDS["signed"])
+
+
+@pytest.mark.parametrize("spec", [KINDS["signed"], Neuron(8, 8)])
+def test_the_t_that_it_is_calibrated_for_is_the_one_asked_for(spec):
+    """Though passes look at fewer timesteps, or know T as a number of levels."""
+    six = nn.Sequential(nn.Linear(8, 8), nn.ReLU6(), nn.Linear(8, 4)).eval()
+    data = [torch.randn(8, 8)]
+    snn = build(six, data[0], spec)
+    calibrate(snn, data, "best", timesteps=48, progress=False)
+    assert snn.info["calibrated_for_timesteps"] == 48
 
 
 def parameters(snn):

@@ -13,6 +13,7 @@ from spikeport.calibration import (
     ThresholdTuning,
     calibrate,
 )
+from spikeport.calibration.threshold_tuning import _Rounded
 from spikeport.convert import ConversionError, Neuron, build
 
 FIRST = (PercentileThreshold(), InitialPotential())
@@ -46,6 +47,29 @@ def test_answers_on_other_images_come_nearer(six, data, neuron, timesteps):
     calibrate(plain, data, FIRST, progress=False)
     calibrate(tuned, data, [*FIRST, ThresholdTuning(16, 8)], progress=False)
     assert error(tuned, timesteps) < 0.7 * error(plain, timesteps)
+
+
+def rounded(current, span, offset, ends, levels):
+    """What the gradient by hand has to be that of, on torch's own operations."""
+    low, high = ends
+    inside = current.clamp(low, high).maximum(-span if low < 0 else 0 * span).minimum(span)
+    level = inside / span * levels + offset
+    return (level + (level.round() - level).detach()) * (span / levels)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 6.0), (0.0, math.inf), (-math.inf, math.inf)])
+def test_the_gradient_by_hand_is_that_of_the_rounding(ends):
+    current = (4 * torch.randn(4, 5, 7, 7, dtype=torch.float64)).requires_grad_()
+    span = torch.tensor([2.0, 5.0, 5.9, 7.0, 9.3]).double().view(5, 1, 1).requires_grad_()
+    offset = (0.9 * torch.rand(5, 1, 1, dtype=torch.float64) - 0.45).requires_grad_()
+    weights = torch.randn(4, 5, 7, 7, dtype=torch.float64)
+    values, slopes = [], []
+    for function in (rounded, _Rounded.apply):
+        values.append(function(current, span, offset, ends, 26))
+        total = (values[-1] * weights).sum()
+        slopes.append(torch.autograd.grad(total, (current, span, offset)))
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*slopes)
 
 
 def test_it_leaves_weights_and_the_analog_reading(six, data):
