@@ -9,6 +9,7 @@ taken that way is kept as a guard, and checked again on inputs of another shape.
 import copy
 import math
 import operator
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from spikeport.convert.errors import ConversionError
 from spikeport.convert.extension import LEAVES, replace_modules, rewritten
 from spikeport.convert.functions import set_item
 from spikeport.convert.graph import call_node, location, module_of
+from spikeport.convert.ops import function_name
 from spikeport.convert.recurrent import Recurrent, drop_states
 from spikeport.convert.same_padding import SamePadded
 
@@ -155,8 +157,10 @@ class ShapeTracer(fx.Tracer):
     def create_proxy(
         self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
     ) -> Any:
-        """Record a call, or what a user registered instead of it."""
+        """Record a call, or what a user registered instead of it, or what a library's own does."""
         instead = rewritten(kind, target)
+        if instead is None and kind == "call_function" and _wrapped(target):
+            instead = target
         if instead is not None:
             return instead(*args, **kwargs)
         return super().create_proxy(kind, target, args, kwargs, *rest, **more)
@@ -202,6 +206,12 @@ class ShapeTracer(fx.Tracer):
         )
         found = call_node(self.root, node, *zeros)
         return pytree.tree_map_only(Tensor, self.fake.from_tensor, found)
+
+
+def _wrapped(function: Any) -> bool:
+    """Whether it is code that ``torch.fx.wrap`` hides from fx's tracer, and nobody registered."""
+    python = isinstance(function, types.FunctionType) and function_name(function) is None
+    return python and not function.__module__.startswith(("torch.", "spikeport."))
 
 
 class _Entry(nn.Module):

@@ -140,6 +140,11 @@ def test_a_model_whose_output_is_not_finite_is_refused(written, images):
     refuse(written(lambda self, x: self.conv(x).relu() / 0), images, "not finite")
 
 
+def test_an_operation_that_exists_in_place_only_is_refused(written, images):
+    model = written(lambda self, x: self.conv(x).relu().cauchy_())
+    refuse(model, images, "module 'top': 'cauchy_'", "in place only")
+
+
 def test_division_that_rounds_is_refused(written, images):
     def forward(self, x):
         return torch.div(self.conv(x).relu(), 0.5, rounding_mode="floor")

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from spikeport.convert import KINDS, build
@@ -75,6 +76,23 @@ def test_layers_keep_their_names(model, images):
     assert list(snn.neurons) == ["0.act", "0.act#1"]
     assert {"0.conv", "0.conv2", "0.fc"} <= dict(snn.named_modules()).keys()
     assert snn.get_submodule("0.conv2").weight.equal(model.conv2.weight)
+
+
+@torch.no_grad()
+def test_layers_called_as_functions_keep_the_names_of_their_weights(written, images):
+    def forward(self, x):
+        x = F.conv2d(self.conv(x).relu(), self.conv2.weight, padding=1).mean((2, 3))
+        x = F.linear(x, self.fc.weight, self.bias) + F.linear(x, self.fc.weight)
+        return F.linear(x.relu(), self.last.weight) + self.last.bias
+
+    model = written(forward, fc=nn.Linear(4, 4, bias=False), last=nn.Linear(4, 3))
+    model.conv2.bias = None
+    model.bias = nn.Parameter(torch.ones(4))
+    snn = build(model, images, KINDS["signed"])
+    assert snn.conv2.weight.equal(model.conv2.weight)
+    assert snn.fc.weight.equal(model.fc.weight)
+    assert snn.fc.bias.equal(model.bias)
+    assert snn.last.bias.equal(model.last.bias)  # its module stays: another node reads the bias
 
 
 @torch.no_grad()
