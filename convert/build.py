@@ -17,6 +17,7 @@ from spikeport.convert.neurons import Spec
 from spikeport.convert.normalise import normalise
 from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.roles import assign_roles, in_time
+from spikeport.convert.source_copy import copied
 from spikeport.convert.tracer import trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
@@ -60,7 +61,7 @@ def build(
     network = convert(model, example)
     if _worst_difference(model, network, example)[0] > TOLERANCE:
         # deep networks amplify float32's rounding, also that of the folded weights
-        double = copy.deepcopy(model).double()
+        double = copied(model).double()
         again = convert(double, example.double())
         error, index = _worst_difference(double, again, example.double())
         if error > TOLERANCE:

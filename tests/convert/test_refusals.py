@@ -158,13 +158,6 @@ def test_a_hook_that_changes_the_output_is_refused(written, images):
     refuse(model, images, "differs from the model", "hook")
 
 
-def test_weights_made_in_a_hook_are_refused(written, images):
-    layer = nn.Conv2d(3, 4, 3)
-    with pytest.warns(FutureWarning):
-        nn.utils.weight_norm(layer)
-    refuse(written(lambda self, x: self.conv(x).relu(), conv=layer), images, "remove_weight_norm")
-
-
 @pytest.mark.parametrize("name", ["graph", "neurons", "backend", "evaluate", "info"])
 def test_a_layer_with_the_name_of_an_attribute_is_refused(name, images):
     model = nn.Sequential()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from spikeport.convert import KINDS, build
 
@@ -109,6 +109,27 @@ def test_parametrized_weights_become_plain_ones(parametrize, written, images, co
     assert torch.allclose(snn.analog(images), outputs, atol=1e-5)
     assert list(model.state_dict()) == names
     assert torch.equal(model(images), outputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "hooked",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+)
+def test_weights_made_in_a_hook_become_plain_ones(hooked, written, images, converted):
+    model = written(lambda self, x: self.conv2(self.conv(x).relu()))
+    hooked(model.conv2)
+    names, outputs = list(model.state_dict()), model.eval()(images).detach()
+    snn = converted(model, images)
+    assert torch.allclose(snn.analog(images), outputs, atol=1e-5)
+    assert sorted(snn.conv2.state_dict()) == ["bias", "weight"]
+    assert list(model.state_dict()) == names
+    model(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @torch.no_grad()
