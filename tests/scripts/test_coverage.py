@@ -69,13 +69,16 @@ def test_architecture(name):
 
 
 @pytest.mark.slow
-def test_every_relu_network_of_timm_converts(tmp_path):
+@pytest.mark.parametrize(("group", "share"), [("relu", 1.0), ("other", 0.95)])
+def test_the_whole_registries_convert(group, share, tmp_path):
     results = tmp_path / "coverage.jsonl"
-    options = ["--group", "relu", "--results", str(results), "--steps", "survey", "convert"]
+    options = ["--group", group, "--results", str(results), "--steps", "survey", "convert"]
     coverage.main(["run", *options])
     rows = [coverage_page.judged(row) for row in coverage.read(results).values()]
-    assert [row["name"] for row in rows if row["run"] and not row["replaced"]] == []
-    assert [row["name"] for row in rows if row["run"] and not row["equal"]] == []
+    tried = [row for row in rows if row["run"]]
+    failed = [row["name"] for row in tried if not (row["equal"] and row["replaced"])]
+    assert len(tried) > 300
+    assert len(failed) <= (1 - share) * len(tried), failed
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_checkpoint_file_needs_a_name(images, tmp_path):
         load_source(snn, tmp_path / "tuned.safetensors")
 
 
-@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8"])
+@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8", "ghostnetv3_050"])
 @torch.no_grad()
 def test_branches_are_merged_first(name, images):
     model = randomised(name)
