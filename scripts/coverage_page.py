@@ -17,12 +17,17 @@ PAGE = """# Coverage
 
 Which models of timm and torchvision convert in one call, and how near they come to the source
 model. This page and `coverage.csv`, which has a line for each model, are written from the results
-of a sweep; no number in them is typed by hand:
+of a sweep; no number in them is typed by hand. These commands go on where they stopped:
 
-    python -m spikeport.scripts.coverage run     # goes on where it stopped; --help: which models
+    python -m spikeport.scripts.coverage run --steps survey convert
+    python -m spikeport.scripts.coverage run --steps convert --group relu --parameters 1400 \\
+        --memory-limit 14.5
+    python -m spikeport.scripts.coverage run --steps simulate --macs 60
     python -m spikeport.scripts.coverage page
 
-The results here took {hours} hours on a machine that was busy with other things.
+They took {hours} hours on a machine that was busy with other things.
+
+In short, of the models that were tried these convert: {short}.
 
 ## How to read it
 
@@ -46,7 +51,8 @@ models are *others*: smooth activations, layer norms, attention.
   timestep, thresholds at the largest activation, the output decoded over all T timesteps.
 - **falling**: of these, those whose output error at T = {times} falls, by at least {falls:.0%} each
   time, unless it is below {settled:g}.
-- **error**: the median of it, in units of the distance between the two images' outputs.
+- **error**: the median of it, in units of the distance between the two images' outputs. Where it is
+  near 1 the output says nothing about the image yet, and hardly falls.
 - **spike-driven**: the share of multiply-accumulates that become accumulates, in the median and in
   the worst model. Layers on the constant input are computed once and not counted.
 
@@ -157,6 +163,7 @@ def write(known: dict[str, Row], page: Path) -> None:
         PAGE.format(
             classes=CLASSES,
             hours=_hours(rows),
+            short=_short(rows),
             small=SMALL / 1e6,
             largest=largest / 1e6,
             equal=EQUAL,
@@ -198,6 +205,8 @@ def judged(row: Row) -> Row:
         "falling": simulated and "errors" in row and falls(row["errors"]),
     }
     reason = next(filter(None, reasons), "")
+    if "can't allocate memory" in reason:
+        reason = "takes more memory than the sweep may (--memory-limit)"
     if not reason and converted:
         reason = _objection(verdicts, row, exact)
     return {"parameters": 0, "macs": 0, "group": ""} | row | verdicts | {"reason": reason}
@@ -215,18 +224,31 @@ def _objection(verdicts: dict[str, bool], row: Row, difference: float) -> str:
     if not verdicts["replaced"]:
         return f"{len(row['left'])} left, the first is {row['left'][0]}"
     if verdicts["simulated"] and not verdicts["falling"]:
-        return "errors " + ", ".join(f"{error:.2g}" for error in row["errors"])
+        errors = ", ".join(f"{error:.2g}" for error in row["errors"])
+        return f"the error falls too slowly: {errors} at T = {', '.join(map(str, TIMESTEPS))}"
     return ""
 
 
+GROUPS: dict[str, Callable[[Row], bool]] = {
+    "timm, ReLU family": lambda row: row["library"] == TIMM and row["group"] == "relu",
+    "timm, others": lambda row: row["library"] == TIMM and row["group"] != "relu",
+    "torchvision, classifiers": lambda row: row["library"] == CLASSIFIER,
+    "torchvision, segmenters": lambda row: row["library"] == SEGMENTER,
+}
+
+
+def _short(rows: list[Row]) -> str:
+    """Of the models that were run, how many came out right."""
+    counts = []
+    for name, kind in GROUPS.items():
+        tried = [row for row in rows if kind(row) and row["run"]]
+        right = sum(row["equal"] and row["replaced"] for row in tried)
+        counts.append(f"{right} of {len(tried)} ({name})")
+    return ", ".join(counts)
+
+
 def _groups(rows: list[Row]) -> str:
-    kinds: dict[str, Callable[[Row], bool]] = {
-        "timm, ReLU family": lambda row: row["library"] == TIMM and row["group"] == "relu",
-        "timm, others": lambda row: row["library"] == TIMM and row["group"] != "relu",
-        "torchvision, classifiers": lambda row: row["library"] == CLASSIFIER,
-        "torchvision, segmenters": lambda row: row["library"] == SEGMENTER,
-    }
-    lines = [[name, *_summary(filter(kind, rows))] for name, kind in kinds.items()]
+    lines = [[name, *_summary(filter(kind, rows))] for name, kind in GROUPS.items()]
     return _table(["", *HEADS, *ERRORS, *SHARES], lines)
 
 

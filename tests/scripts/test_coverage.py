@@ -150,7 +150,7 @@ def test_failures_are_listed_with_their_reason(tmp_path):
     coverage_page.write(rows, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "| timm, ReLU family | 4 | 4 | 4 | 3 | 2 | 2 | 1 | 0 |" in text
-    assert "| a | errors 0.1, 0.2, 0.1 |" in text
+    assert "| a | the error falls too slowly: 0.1, 0.2, 0.1 at T = 8, 32, 128 |" in text
     assert "| b | differs by 1.0e-03 |" in text
     assert "| c | 1 left, the first is relu in module 'x' |" in text
     assert "| d | ValueError: no / way |" in text
