@@ -1,6 +1,7 @@
 """From a source network to a spiking network without thresholds yet."""
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from spikeport.convert.neurons import Spec
 from spikeport.convert.normalise import normalise
 from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.roles import assign_roles, in_time
+from spikeport.convert.source_copy import copied
 from spikeport.convert.tracer import trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
@@ -53,6 +55,34 @@ def build(
             )
     # three images that differ, or a mix of them could not be seen
     example = torch.cat([example[:3], 0.75 * example[:1], 0.5 * example[:1]])[:3]
+    convert = functools.partial(
+        _convert, spec=spec, analog_bottlenecks=analog_bottlenecks, simplify=simplify
+    )
+    network = convert(model, example)
+    if _worst_difference(model, network, example)[0] > TOLERANCE:
+        # deep networks amplify float32's rounding, also that of the folded weights
+        double = copied(model).double()
+        again = convert(double, example.double())
+        error, index = _worst_difference(double, again, example.double())
+        if error > TOLERANCE:
+            raise ConversionError(
+                f"the traced graph differs from the model: output {index} by {error:.1e} of "
+                "its magnitude. A forward hook or an in-place write to a view is the usual "
+                "cause; write it out of place."
+            )
+    _check_images_apart(network, example)
+    # frozen: autograd would keep every timestep of every inference in memory
+    return network.requires_grad_(False)
+
+
+def _convert(
+    model: nn.Module,
+    example: Tensor,
+    spec: Spec,
+    analog_bottlenecks: bool,
+    simplify: Callable[[nn.Module], None] | None,
+) -> SpikingNetwork:
+    """``build`` without its checks of what the network computes."""
     graph, root = trace(model, example[:2], simplify)
     normalise(graph, root)
     replace_activations(graph, root, spec)
@@ -74,13 +104,18 @@ def build(
             f"'{type(model).__name__}' has no activation that can spike (ReLU, "
             "ReLU6, hardtanh, clamp) and no layer that needs spikes"
         )
-    _check_equal(model, network, example)
-    # frozen: autograd would keep every timestep of every inference in memory
-    return network.requires_grad_(False)
+    return network
 
 
-def _check_equal(model: nn.Module, network: SpikingNetwork, example: Tensor) -> None:
-    """The analog reading is the source network, for any batch size, image by image."""
+def _worst_difference(
+    model: nn.Module, network: SpikingNetwork, example: Tensor
+) -> tuple[float, int]:
+    """How far the analog reading is from the source network at two batch sizes, and which output.
+
+    Raises:
+        ConversionError: the source network's output is not finite.
+    """
+    worst = 0.0, 0
     for batch in (example[:2], example):
         found = network.analog(batch)
         for index, (a, b) in enumerate(_pairs(model(batch), found)):
@@ -89,34 +124,32 @@ def _check_equal(model: nn.Module, network: SpikingNetwork, example: Tensor) -> 
                     f"the model's own output {index} is not finite on the first batch; check its "
                     "weights and the input's normalisation"
                 )
-            error = _difference(a, b)
-            if not error <= TOLERANCE:
-                error = _difference_in_double(model, network, batch, index)
-            if not error <= TOLERANCE:
-                raise ConversionError(
-                    f"the traced graph differs from the model: output {index} by {error:.1e} of "
-                    "its magnitude. A forward hook or an in-place write to a view is the usual "
-                    "cause; write it out of place."
-                )
+            worst = max(worst, (_difference(a, b), index))
+    return worst
+
+
+def _check_images_apart(network: SpikingNetwork, example: Tensor) -> None:
+    """What changes in time is the same for an image whichever others are in its batch."""
+    mixed = _mixing(network, example)
+    if mixed is not None:  # float32's rounding depends on the batch size
+        mixed = _mixing(copy.deepcopy(network).double(), example.double())
+    if mixed is not None:
+        raise ConversionError(
+            f"{mixed} depends on the other images of the batch, or does not have the batch as its "
+            "first dimension (as in sequence-first attention). Time is folded into the batch, so "
+            "images have to stay apart: keep [B, ...], or convert a submodule."
+        )
+
+
+def _mixing(network: SpikingNetwork, example: Tensor) -> str | None:
+    """The first value that is another one for a batch than for its images one by one."""
     together = _image_by_image(network, example)
     alone = [_image_by_image(network, image[None]) for image in example]
     for key, sums in together.items():
         error = _difference(sums, torch.cat([image[key] for image in alone]))
-        if not error <= TOLERANCE:
-            raise ConversionError(
-                f"{key[0]} depends on the other images of the batch, or does not have the batch as "
-                "its first dimension (as in sequence-first attention). Time is folded into the "
-                "batch, so images have to stay apart: keep [B, ...], or convert a submodule."
-            )
-
-
-def _difference_in_double(
-    model: nn.Module, network: SpikingNetwork, batch: Tensor, index: int
-) -> float:
-    """The difference of one output without float32's rounding, which deep networks amplify."""
-    double, traced = copy.deepcopy(model).double(), copy.deepcopy(network).double()
-    pairs = list(_pairs(double(batch.double()), traced.analog(batch.double())))
-    return _difference(*pairs[index])
+        if error > TOLERANCE:
+            return key[0]
+    return None
 
 
 def _image_by_image(network: SpikingNetwork, batch: Tensor) -> dict[tuple[str, int], Tensor]:
@@ -155,7 +188,8 @@ def _pairs(expected: object, found: object) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _difference(a: Tensor, b: Tensor) -> float:
-    """Largest difference relative to the largest magnitude; inf for another shape."""
+    """Largest difference relative to the largest magnitude; inf for another shape and for NaN."""
     if a.shape != b.shape:
         return math.inf
-    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))
+    worst = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))
+    return math.inf if math.isnan(worst) else worst

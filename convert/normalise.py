@@ -4,7 +4,6 @@ After it, convolutions and linear layers are modules, batch norms are folded int
 ``ChannelAffine``), nothing writes in place, and what does not depend on the input is a buffer.
 """
 
-import operator
 from typing import Any
 
 import torch
@@ -23,14 +22,8 @@ from spikeport.convert.graph import (
     place_tensor,
     unique,
 )
-from spikeport.convert.ops import (
-    IDENTITY,
-    IN_PLACE_OPERATORS,
-    bare_name,
-    function_name,
-    function_named,
-    writes_in_place,
-)
+from spikeport.convert.in_place import route_in_place
+from spikeport.convert.ops import IDENTITY, bare_name
 
 CONVOLUTIONS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -49,7 +42,7 @@ def normalise(graph: fx.Graph, root: nn.Module) -> None:
         if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
     _drop_identities(graph, IDENTITY - {"clone"})  # they return the very tensor that they take
-    _route_in_place(graph, root)
+    route_in_place(graph, root)
     _drop_identities(graph, {"clone"})
     _drop_assertions(graph)
     _drop_double_transposes(graph)
@@ -58,33 +51,6 @@ def normalise(graph: fx.Graph, root: nn.Module) -> None:
     _fold_batch_norms(graph, root)
     eliminate_dead(graph)
     graph.lint()
-
-
-def _route_in_place(graph: fx.Graph, root: nn.Module) -> None:
-    """Whoever reads a value after it was overwritten reads the result of the overwriting op."""
-    order = {node: index for index, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        if not writes_in_place(node, module_of(node, root)):
-            continue
-        overwritten = node.args[0] if node.args else node.kwargs["input"]
-        for user in list(overwritten.users):
-            if user is not node and order[user] > order[node]:
-                user.replace_input_with(overwritten, node)
-        _make_out_of_place(node, module_of(node, root))
-
-
-def _make_out_of_place(node: fx.Node, module: nn.Module | None) -> None:
-    if module is not None:
-        setattr(module, "inplace", False)  # noqa: B010  it is declared as a tensor or a module
-    elif node.op == "call_method":
-        node.target = str(node.target).rstrip("_")
-    elif node.target in IN_PLACE_OPERATORS:
-        node.target = getattr(operator, IN_PLACE_OPERATORS[node.target])
-    else:
-        space, _, name = (function_name(node.target) or "torch.").rpartition(".")
-        node.target = function_named(f"{space}.{name.rstrip('_')}")
-        node.args = tuple(False if value is True else value for value in node.args)
-        node.kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
 
 
 def _drop_assertions(graph: fx.Graph) -> None:
@@ -115,6 +81,9 @@ def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
     """Weight standardisation and the like: computed once, kept as a buffer."""
     values: dict[fx.Node, Any] = {}
     for node in list(graph.nodes):
+        if node.op == "call_method" and node.target == "type_as" and node.args[0] in values:
+            # only the other's type counts, which is the same for every image
+            node.target, node.args = "to", (node.args[0], node.args[1].meta["value"].dtype)
         if node.op in ("placeholder", "output") or any(
             source not in values for source in node.all_input_nodes
         ):
@@ -155,12 +124,7 @@ def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
             continue
         with torch.no_grad():
             layer = build(**bound)
-        path = node.meta["path"]
-        owner = root.get_submodule(path) if path else root
-        own = isinstance(owner, (nn.Linear, nn.modules.conv._ConvNd, *BATCH_NORMS))
-        path = (
-            path if own and not _called(graph, path) else unique(root, f"{path}.{op}".lstrip("."))
-        )
+        path = _path_of_layer(graph, root, node, layer)
         place(root, path, layer.train(False))
         with graph.inserting_before(node):
             source = node.args[0] if node.args else node.kwargs["input"]
@@ -169,6 +133,20 @@ def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
         node.replace_all_uses_with(new)
         graph.erase_node(node)
     eliminate_dead(graph)
+
+
+def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Module) -> str:
+    """That of the layer whose weights or whose code they are, unless it is called itself."""
+    path = str(node.meta["path"])
+    tensors = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    for owner in (*(str(tensor.target).rpartition(".")[0] for tensor in tensors), path):
+        module = root.get_submodule(owner)
+        if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, *BATCH_NORMS)):
+            continue
+        loses_bias = module.bias is not None and layer.bias is None
+        if not loses_bias and not _called(graph, owner):
+            return owner
+    return unique(root, f"{path}.{node.meta['op']}".lstrip("."))
 
 
 def _called(graph: fx.Graph, path: str) -> bool:

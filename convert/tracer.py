@@ -6,9 +6,9 @@ comparisons in the source network's own code run as they would on a real input. 
 taken that way is kept as a guard, and checked again on inputs of another shape.
 """
 
-import copy
 import math
 import operator
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from spikeport.convert.attention import open_attention
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.extension import LEAVES, replace_modules, rewritten
+from spikeport.convert.extension import LEAVES, rewritten
 from spikeport.convert.functions import set_item
 from spikeport.convert.graph import call_node, location, module_of
-from spikeport.convert.recurrent import Recurrent, drop_states
+from spikeport.convert.ops import function_name
+from spikeport.convert.recurrent import Recurrent
 from spikeport.convert.same_padding import SamePadded
+from spikeport.convert.source_copy import plain_copy
 
 # made of torch's other layers, but counted among them
 COMPOSED = (
@@ -155,8 +155,10 @@ class ShapeTracer(fx.Tracer):
     def create_proxy(
         self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
     ) -> Any:
-        """Record a call, or what a user registered instead of it."""
+        """Record a call, or what a user registered instead of it, or what a library's own does."""
         instead = rewritten(kind, target)
+        if instead is None and kind == "call_function" and _wrapped(target):
+            instead = target
         if instead is not None:
             return instead(*args, **kwargs)
         return super().create_proxy(kind, target, args, kwargs, *rest, **more)
@@ -204,6 +206,12 @@ class ShapeTracer(fx.Tracer):
         return pytree.tree_map_only(Tensor, self.fake.from_tensor, found)
 
 
+def _wrapped(function: Any) -> bool:
+    """Whether it is code that ``torch.fx.wrap`` hides from fx's tracer, and nobody registered."""
+    python = isinstance(function, types.FunctionType) and function_name(function) is None
+    return python and not function.__module__.startswith(("torch.", "spikeport."))
+
+
 class _Entry(nn.Module):
     """Calls the network with one argument, so that its optional ones keep their defaults."""
 
@@ -234,7 +242,7 @@ def trace(
         ConversionError: the network cannot be traced; the message names the module and the cause.
     """
     tracer = ShapeTracer()
-    root = _plain_copy(network)
+    root = plain_copy(network)
     if tracer.is_leaf_module(root, ""):
         root = nn.Sequential(root)  # a graph can only call a module that has a name
     if simplify is not None:
@@ -261,35 +269,6 @@ def trace(
         if node.op in ("call_module", "get_attr"):
             node.target = _without_entry(node.target)
     return graph, root
-
-
-def _plain_copy(network: nn.Module) -> nn.Module:
-    """A copy without hooks (they would run at trace time and never again) or parametrizations."""
-    for path, module in network.named_modules():
-        hooks = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
-        old = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
-        for name in set(hooks) & set(old):
-            raise ConversionError(
-                f"module '{path}' makes its weights in a hook ({old[name]}); call "
-                f"torch.nn.utils.remove_{old[name]}(module) first"
-            )
-    root = copy.deepcopy(network)
-    replace_modules(root)
-    for module in root.modules():
-        open_attention(module)
-        drop_states(module)
-        for name, value in vars(module).items():
-            if "_hooks" in name and isinstance(value, dict):
-                value.clear()
-        made = module._modules.get("parametrizations")
-        if parametrize.is_parametrized(module) and isinstance(made, nn.ModuleDict):
-            # not remove_parametrizations: it edits the class, which is the source network's too
-            weights = {name: getattr(module, name).detach() for name in made}
-            del module._modules["parametrizations"]
-            module.__class__ = type(module).__bases__[0]
-            for name, value in weights.items():
-                module.register_parameter(name, nn.Parameter(value))
-    return root
 
 
 def _without_entry(target: str) -> str:

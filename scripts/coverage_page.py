@@ -15,9 +15,19 @@ SETTLED = 1e-3  # an error so small that rounding decides what it does next
 
 PAGE = """# Coverage
 
-Which models of timm and torchvision convert in one call. This page and `coverage.csv`, which has a
-line for each model, are written by `python -m spikeport.scripts.coverage page` from the results of
-`python -m spikeport.scripts.coverage run`; no number in it is typed by hand.
+Which models of timm and torchvision convert in one call, and how near they come to the source
+model. This page and `coverage.csv`, which has a line for each model, are written from the results
+of a sweep; no number in them is typed by hand. These commands go on where they stopped:
+
+    python -m spikeport.scripts.coverage run --steps survey convert
+    python -m spikeport.scripts.coverage run --steps convert --group relu --parameters 1400 \\
+        --memory-limit 14.5
+    python -m spikeport.scripts.coverage run --steps simulate --macs 60
+    python -m spikeport.scripts.coverage page
+
+They took {hours} hours on a machine that was busy with other things.
+
+In short, of the models that were tried these convert: {short}.
 
 ## How to read it
 
@@ -27,19 +37,24 @@ takes, from 64×64 up. *ReLU family* is read off the operations of one forward p
 max-pools, linear operations, and sigmoid or hard-sigmoid gates with their products. All other
 models are *others*: smooth activations, layer norms, attention.
 
-- **run**: reached by the sweep ({limit}); a sweep that was stopped has not reached all.
+- **models**: all that the registry has; **small**: of these, with up to {small:.0f} M parameters,
+  which is where the sweep ends unless `--parameters` says something else.
+- **run**: reached by the sweep (the largest has {largest:.0f} M parameters). The others were not
+  tried: they have more parameters, or the sweep was stopped before.
 - **converted**: traced, every operation has a spiking form.
 - **equal**: the converted graph with its activations put back gives the source model's output to
   {equal:g} of its largest magnitude, for one image and for three. Where float32 rounding adds up to
   more than that, in float64.
 - **replaced**: every rectifier is a neuron, and every weighted layer behind one receives spikes.
-- **falling**: the output's error at T = {times} falls, by at least {falls:.0%} each time, unless it
-  is below {settled:g}; out of those that were *simulated* (up to {macs:.0f} M multiply-accumulates
-  per image; two images, neuron `{neuron}`, thresholds at the largest activation).
-- **error**: the median of it, in units of the distance between the two images' outputs.
-- **spike-driven**: the share of multiply-accumulates that become accumulates, in the median model.
-  Attention's two products multiply analog values and are the rest; layers on the constant input are
-  computed once and not counted.
+- **simulated**: run as a spiking network, which takes long; only networks of up to {macs:.0f} M
+  multiply-accumulates per image. Two images, neurons of up to {levels} spikes up and down per
+  timestep, thresholds at the largest activation, the output decoded over all T timesteps.
+- **falling**: of these, those whose output error at T = {times} falls, by at least {falls:.0%} each
+  time, unless it is below {settled:g}.
+- **error**: the median of it, in units of the distance between the two images' outputs. Where it is
+  near 1 the output says nothing about the image yet, and hardly falls.
+- **spike-driven**: the share of multiply-accumulates that become accumulates, in the median and in
+  the worst model. Layers on the constant input are computed once and not counted.
 
 ## Groups
 
@@ -52,6 +67,21 @@ models are *others*: smooth activations, layer norms, attention.
 ## What fails
 
 {failures}
+
+Models that were not run are not in this list.
+
+## What stays analog
+
+Rectifiers and max pools pass spikes on. The operations below are evaluated on the running mean of
+their input and emit the difference (a product only where both factors change in time); signed
+neurons make spikes of what they emit before the next weighted layer. The numbers are those of the
+converted models that contain them. `sp.inspect(snn, data)` lists them for one network.
+
+{analog}
+
+The worst shares of spike-driven operations are those of models whose weights are mixed for each
+image (`CondConv`, whose convolutions stay analog as a whole) and of attention over many tokens,
+whose two products multiply analog values.
 
 ## Gates
 
@@ -101,8 +131,18 @@ sp.register_op(MyClampedReLU, lambda module: nn.Hardtanh(0, module.top))  # made
 conversion, also one that was saved and loaded: batch norms are folded and branches merged as they
 were, thresholds stay.
 """
-HEADS = ["models", "run", "converted", "equal", "replaced", "simulated", "falling"]
+SMALL = 100e6  # parameters: what the sweep runs unless it is told otherwise
+HEADS = ["models", "small", "run", "converted", "equal", "replaced", "simulated", "falling"]
 ERRORS = [f"error at T={time}" for time in TIMESTEPS]
+SHARES = ["spike-driven, median", "worst"]
+ANALOG = {  # by the names of aten's operations
+    "gates": {"sigmoid", "hardsigmoid"},
+    "smooth activations": {"gelu", "silu", "hardswish", "mish", "elu", "softplus", "tanh"},
+    "normalisation": {"native_layer_norm", "native_group_norm", "linalg_vector_norm", "var"},
+    "softmax": {"_softmax", "_safe_softmax"},
+    "elementwise products": {"mul", "addcmul"},
+    "matrix products": {"bmm"},
+}
 FIELDS = (
     "name library family group parameters pixels converted equal difference exact_difference "
     "replaced neurons macs share falling convert_seconds simulate_seconds reason"
@@ -122,16 +162,20 @@ def write(known: dict[str, Row], page: Path) -> None:
     page.write_text(
         PAGE.format(
             classes=CLASSES,
-            limit=f"the largest has {largest / 1e6:.0f} M parameters",
+            hours=_hours(rows),
+            short=_short(rows),
+            small=SMALL / 1e6,
+            largest=largest / 1e6,
             equal=EQUAL,
             times=", ".join(map(str, TIMESTEPS)),
             falls=1 - FALLS,
             settled=SETTLED,
             macs=simulated / 1e6,
-            neuron=NEURON,
+            levels=NEURON.max_up,
             groups=_groups(rows),
             families=_families(rows),
             failures=_failures(rows),
+            analog=_analog(rows),
         ),
         encoding="utf-8",
     )
@@ -141,7 +185,7 @@ def write(known: dict[str, Row], page: Path) -> None:
         table.writerow(fields + ERRORS)
         for row in rows:
             errors = [f"{error:.4g}" for error in row.get("errors", [])]
-            table.writerow([_cell(row.get(field)) for field in fields] + errors)
+            table.writerow([_cell(_told(row, field)) for field in fields] + errors)
 
 
 def judged(row: Row) -> Row:
@@ -152,6 +196,7 @@ def judged(row: Row) -> Row:
     simulated = "simulate_seconds" in row
     reasons = [row.get(f"{step}_error", "") for step in ("survey", "convert", "simulate")]
     verdicts = {
+        "small": row.get("parameters", 0) <= SMALL,
         "run": run,
         "converted": converted,
         "equal": converted and exact <= EQUAL,
@@ -160,6 +205,8 @@ def judged(row: Row) -> Row:
         "falling": simulated and "errors" in row and falls(row["errors"]),
     }
     reason = next(filter(None, reasons), "")
+    if "can't allocate memory" in reason:
+        reason = "takes more memory than the sweep may (--memory-limit)"
     if not reason and converted:
         reason = _objection(verdicts, row, exact)
     return {"parameters": 0, "macs": 0, "group": ""} | row | verdicts | {"reason": reason}
@@ -177,19 +224,32 @@ def _objection(verdicts: dict[str, bool], row: Row, difference: float) -> str:
     if not verdicts["replaced"]:
         return f"{len(row['left'])} left, the first is {row['left'][0]}"
     if verdicts["simulated"] and not verdicts["falling"]:
-        return "errors " + ", ".join(f"{error:.2g}" for error in row["errors"])
+        errors = ", ".join(f"{error:.2g}" for error in row["errors"])
+        return f"the error falls too slowly: {errors} at T = {', '.join(map(str, TIMESTEPS))}"
     return ""
 
 
+GROUPS: dict[str, Callable[[Row], bool]] = {
+    "timm, ReLU family": lambda row: row["library"] == TIMM and row["group"] == "relu",
+    "timm, others": lambda row: row["library"] == TIMM and row["group"] != "relu",
+    "torchvision, classifiers": lambda row: row["library"] == CLASSIFIER,
+    "torchvision, segmenters": lambda row: row["library"] == SEGMENTER,
+}
+
+
+def _short(rows: list[Row]) -> str:
+    """Of the models that were run, how many came out right."""
+    counts = []
+    for name, kind in GROUPS.items():
+        tried = [row for row in rows if kind(row) and row["run"]]
+        right = sum(row["equal"] and row["replaced"] for row in tried)
+        counts.append(f"{right} of {len(tried)} ({name})")
+    return ", ".join(counts)
+
+
 def _groups(rows: list[Row]) -> str:
-    kinds: dict[str, Callable[[Row], bool]] = {
-        "timm, ReLU family": lambda row: row["library"] == TIMM and row["group"] == "relu",
-        "timm, others": lambda row: row["library"] == TIMM and row["group"] != "relu",
-        "torchvision, classifiers": lambda row: row["library"] == CLASSIFIER,
-        "torchvision, segmenters": lambda row: row["library"] == SEGMENTER,
-    }
-    lines = [[name, *_summary(filter(kind, rows))] for name, kind in kinds.items()]
-    return _table(["", *HEADS, *ERRORS, "spike-driven"], lines)
+    lines = [[name, *_summary(filter(kind, rows))] for name, kind in GROUPS.items()]
+    return _table(["", *HEADS, *ERRORS, *SHARES], lines)
 
 
 def _families(rows: list[Row]) -> str:
@@ -199,7 +259,7 @@ def _families(rows: list[Row]) -> str:
         families.setdefault((library, row["family"]), []).append(row)
     ordered = sorted(families)
     lines = [[f"{family} ({lib})", *_summary(families[lib, family])] for lib, family in ordered]
-    return _table(["family", *HEADS, *ERRORS, "spike-driven"], lines)
+    return _table(["family", *HEADS, *ERRORS, *SHARES], lines)
 
 
 def _summary(rows: Iterable[Row]) -> list[str]:
@@ -209,12 +269,36 @@ def _summary(rows: Iterable[Row]) -> list[str]:
     simulated = [row["errors"] for row in rows if row["simulated"]]
     errors = [f"{median(column):.2g}" for column in zip(*simulated, strict=True)] or [""] * 3
     shares = [row["share"] for row in rows if row["converted"]]
-    return [str(len(rows)), *verdicts, *errors, f"{median(shares):.1%}" if shares else ""]
+    driven = [f"{median(shares):.1%}", f"{min(shares):.1%}"] if shares else [""] * 2
+    return [str(len(rows)), *verdicts, *errors, *driven]
+
+
+def _analog(rows: list[Row]) -> str:
+    """In how many converted models there are operations of each kind."""
+    lines = []
+    for kind, names in ANALOG.items():
+        having = [r for r in rows if r["converted"] and names & set(r.get("operations", ()))]
+        relu = sum(row["group"] == "relu" for row in having)
+        lines.append([kind, str(relu), str(len(having) - relu)])
+    converted = [row["group"] == "relu" for row in rows if row["converted"]]
+    lines.append(["converted models", str(sum(converted)), str(len(converted) - sum(converted))])
+    return _table(["operations", "in the ReLU family", "in others"], lines)
+
+
+def _hours(rows: list[Row]) -> str:
+    steps = ("survey_seconds", "convert_seconds", "simulate_seconds")
+    return f"{sum(row.get(step, 0) for row in rows for step in steps) / 3600:.1f}"
 
 
 def _failures(rows: list[Row]) -> str:
     failed = [[row["name"], " ".join(row["reason"].split())[:300]] for row in rows if row["reason"]]
     return _table(["model", "reason"], failed) if failed else "Nothing.\n"
+
+
+def _told(row: Row, field: str) -> Any:
+    """A result for the CSV; None for what was not tried."""
+    tried = {"falling": "simulated"}.get(field, "run")
+    return row.get(field) if row[tried] or not isinstance(row.get(field), bool) else None
 
 
 def _cell(value: Any) -> str:

@@ -25,7 +25,12 @@ def simplify(network: nn.Module) -> None:
     RepVGG, MobileOne and their like become plain convolutions (timm's own rewrite, the same
     numbers). A layer with 'SAME' padding stays one layer for every image size.
     """
+    before = {path: (m, next(m.parameters(), None)) for path, m in network.named_modules()}
     reparameterize_model(network, inplace=True)
+    for path, module in network.named_modules():
+        merged, weight = before.get(path, (module, None))
+        if module is not merged and weight is not None:
+            module.to(weight.dtype)  # some are merged in float32, whatever they were
     for module in network.modules():
         if type(module) in SAME_PADDED:
             module.__class__ = SAME_PADDED[type(module)]

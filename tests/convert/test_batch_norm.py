@@ -151,3 +151,15 @@ def test_rounding_of_the_source_model_is_no_mistake_of_the_trace():
     assert (snn.analog(x) - model(x)).abs().max() > 1e-3 * model(x).abs().max()
     exact = model.double()(x.double())
     torch.testing.assert_close(snn.analog(x).double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_rounding_of_the_folded_weights_is_no_mistake_of_the_trace():
+    """And float32 loses three digits of this model's folded form."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 3), nn.ReLU()).eval()
+    model[0].weight.data.mul_(300)
+    model[1].bias.data.fill_(1e8)
+    model[2].bias.data -= 1e8 * model[2].weight.data.sum(1)
+    x = torch.randn(4, 8)
+    snn = build(model, x, KINDS["signed"])
+    exact = model.double()(x.double())
+    assert (snn.double().analog(x.double()) - exact).abs().max() > 1e-3 * exact.abs().max()

@@ -140,6 +140,11 @@ def test_a_model_whose_output_is_not_finite_is_refused(written, images):
     refuse(written(lambda self, x: self.conv(x).relu() / 0), images, "not finite")
 
 
+def test_an_operation_that_exists_in_place_only_is_refused(written, images):
+    model = written(lambda self, x: self.conv(x).relu().cauchy_())
+    refuse(model, images, "module 'top': 'cauchy_'", "in place only")
+
+
 def test_division_that_rounds_is_refused(written, images):
     def forward(self, x):
         return torch.div(self.conv(x).relu(), 0.5, rounding_mode="floor")
@@ -151,13 +156,6 @@ def test_a_hook_that_changes_the_output_is_refused(written, images):
     model = written(lambda self, x: self.conv(x).relu())
     model.conv.register_forward_hook(lambda module, args, out: out * 2)
     refuse(model, images, "differs from the model", "hook")
-
-
-def test_weights_made_in_a_hook_are_refused(written, images):
-    layer = nn.Conv2d(3, 4, 3)
-    with pytest.warns(FutureWarning):
-        nn.utils.weight_norm(layer)
-    refuse(written(lambda self, x: self.conv(x).relu(), conv=layer), images, "remove_weight_norm")
 
 
 @pytest.mark.parametrize("name", ["graph", "neurons", "backend", "evaluate", "info"])

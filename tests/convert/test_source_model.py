@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 from spikeport.convert import KINDS, build
 
@@ -78,6 +79,23 @@ def test_layers_keep_their_names(model, images):
 
 
 @torch.no_grad()
+def test_layers_called_as_functions_keep_the_names_of_their_weights(written, images):
+    def forward(self, x):
+        x = F.conv2d(self.conv(x).relu(), self.conv2.weight, padding=1).mean((2, 3))
+        x = F.linear(x, self.fc.weight, self.bias) + F.linear(x, self.fc.weight)
+        return F.linear(x.relu(), self.last.weight) + self.last.bias
+
+    model = written(forward, fc=nn.Linear(4, 4, bias=False), last=nn.Linear(4, 3))
+    model.conv2.bias = None
+    model.bias = nn.Parameter(torch.ones(4))
+    snn = build(model, images, KINDS["signed"])
+    assert snn.conv2.weight.equal(model.conv2.weight)
+    assert snn.fc.weight.equal(model.fc.weight)
+    assert snn.fc.bias.equal(model.bias)
+    assert snn.last.bias.equal(model.last.bias)  # its module stays: another node reads the bias
+
+
+@torch.no_grad()
 @pytest.mark.parametrize(
     "parametrize", [parametrizations.weight_norm, parametrizations.spectral_norm]
 )
@@ -91,6 +109,27 @@ def test_parametrized_weights_become_plain_ones(parametrize, written, images, co
     assert torch.allclose(snn.analog(images), outputs, atol=1e-5)
     assert list(model.state_dict()) == names
     assert torch.equal(model(images), outputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "hooked",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+)
+def test_weights_made_in_a_hook_become_plain_ones(hooked, written, images, converted):
+    model = written(lambda self, x: self.conv2(self.conv(x).relu()))
+    hooked(model.conv2)
+    names, outputs = list(model.state_dict()), model.eval()(images).detach()
+    snn = converted(model, images)
+    assert torch.allclose(snn.analog(images), outputs, atol=1e-5)
+    assert sorted(snn.conv2.state_dict()) == ["bias", "weight"]
+    assert list(model.state_dict()) == names
+    model(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @torch.no_grad()

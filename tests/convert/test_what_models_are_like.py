@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from spikeport.convert import ConversionError
+from spikeport.convert.saving import load, save
 
 Pair = namedtuple("Pair", "main side")
 
@@ -117,6 +118,24 @@ def test_values_written_into_a_tensor(written, images, converted):
     check(written(forward), images, converted)
 
 
+@torch.no_grad()
+def test_parts_that_are_overwritten(written, images, converted, tmp_path):
+    def forward(self, x):
+        bias = self.fc.bias.clone()
+        bias[1:4].zero_()
+        x = self.conv(x).relu()
+        x[:, 0].fill_(0.5)
+        x[:, 1][:, ::2].mul_(2).add_(0.1)
+        x[:, [2]].zero_()  # a list of indices makes a copy
+        x[:, 3].copy_(self.conv2(x)[:, 3])
+        return F.linear(self.conv2(x).relu().mean((2, 3)), self.fc.weight, bias)
+
+    model = written(forward, fc=nn.Linear(4, 5))
+    snn = check(model, images, converted)
+    save(snn, tmp_path / "net.snn")
+    assert torch.equal(load(tmp_path / "net.snn").analog(images), snn.analog(images))
+
+
 def test_a_tensor_written_under_another_name_is_refused(written, images, converted):
     """Nothing here follows which variables are views of which."""
 
@@ -128,6 +147,27 @@ def test_a_tensor_written_under_another_name_is_refused(written, images, convert
 
     with pytest.raises(ConversionError, match="differs from the model"):
         converted(written(forward), images)
+
+
+def halved(x, times):
+    while times > 0:
+        x, times = x / 2, times - 1
+    return x
+
+
+torch.fx.wrap("halved")
+
+
+def test_functions_that_fx_would_not_look_into(written, images, converted):
+    model = written(lambda self, x: self.conv2(halved(self.conv(x).relu(), 3)))
+    check(model, images, converted)
+
+
+def test_a_constant_of_another_values_type(written, images, converted):
+    """It takes nothing but the type from what changes in time."""
+    model = written(lambda self, x: self.conv(x).relu() * self.scale.exp().type_as(self.conv(x)))
+    model.scale = nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+    check(model, images, converted)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])

@@ -69,13 +69,16 @@ def test_architecture(name):
 
 
 @pytest.mark.slow
-def test_every_relu_network_of_timm_converts(tmp_path):
+@pytest.mark.parametrize(("group", "share"), [("relu", 1.0), ("other", 0.95)])
+def test_the_whole_registries_convert(group, share, tmp_path):
     results = tmp_path / "coverage.jsonl"
-    options = ["--group", "relu", "--results", str(results), "--steps", "survey", "convert"]
+    options = ["--group", group, "--results", str(results), "--steps", "survey", "convert"]
     coverage.main(["run", *options])
     rows = [coverage_page.judged(row) for row in coverage.read(results).values()]
-    assert [row["name"] for row in rows if row["run"] and not row["replaced"]] == []
-    assert [row["name"] for row in rows if row["run"] and not row["equal"]] == []
+    tried = [row for row in rows if row["run"]]
+    failed = [row["name"] for row in tried if not (row["equal"] and row["replaced"])]
+    assert len(tried) > 300
+    assert len(failed) <= (1 - share) * len(tried), failed
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_a_sweep_goes_on_where_it_stopped_and_writes_its_page(tmp_path):
     assert len(run(results)) == 6
     coverage.main(["page", "--results", str(results), "--page", str(page)])
     text = page.read_text()
-    assert "| timm, ReLU family | 1 | 1 | 1 | 1 | 1 | 1 | 1 |" in text
+    assert "| timm, ReLU family | 1 | 1 | 1 | 1 | 1 | 1 | 1 | 1 |" in text
     assert "Nothing." in text
     with open(tmp_path / "coverage.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -146,8 +149,8 @@ def test_failures_are_listed_with_their_reason(tmp_path):
     }
     coverage_page.write(rows, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
-    assert "| timm, ReLU family | 4 | 4 | 3 | 2 | 2 | 1 | 0 |" in text
-    assert "| a | errors 0.1, 0.2, 0.1 |" in text
+    assert "| timm, ReLU family | 4 | 4 | 4 | 3 | 2 | 2 | 1 | 0 |" in text
+    assert "| a | the error falls too slowly: 0.1, 0.2, 0.1 at T = 8, 32, 128 |" in text
     assert "| b | differs by 1.0e-03 |" in text
     assert "| c | 1 left, the first is relu in module 'x' |" in text
     assert "| d | ValueError: no / way |" in text

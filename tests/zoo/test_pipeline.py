@@ -134,7 +134,7 @@ def test_a_checkpoint_file_needs_a_name(images, tmp_path):
         load_source(snn, tmp_path / "tuned.safetensors")
 
 
-@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8"])
+@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8", "ghostnetv3_050"])
 @torch.no_grad()
 def test_branches_are_merged_first(name, images):
     model = randomised(name)
@@ -148,6 +148,18 @@ def test_branches_are_merged_first(name, images):
     assert layers(snn) == layers(merged) < layers(model)
     expected = model(images[0])
     assert (snn.analog(images[0]) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@torch.no_grad()
+def test_merged_branches_keep_their_type(dtype):
+    model = timm.create_model("efficientvit_m0", num_classes=5, img_size=64).eval().to(dtype)
+    expected = model(torch.ones(1, 3, 64, 64, dtype=dtype))
+    simplify(model)
+    found = model(torch.ones(1, 3, 64, 64, dtype=dtype))
+    assert found.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float64 else 0.1  # timm makes the merged layers in float32
+    assert (found - expected).abs().max() < tolerance * expected.abs().max()
 
 
 @pytest.mark.parametrize("make", [torchvision.models.googlenet, torchvision.models.inception_v3])
