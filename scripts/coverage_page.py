@@ -159,6 +159,7 @@ def write(known: dict[str, Row], page: Path) -> None:
     rows = [judged(row) for row in known.values()]
     largest = max((row["parameters"] for row in rows if row["run"]), default=0)
     simulated = max((row["macs"] for row in rows if row["simulated"]), default=0)
+    page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(
         PAGE.format(
             classes=CLASSES,
