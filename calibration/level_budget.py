@@ -11,7 +11,7 @@ from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import check_timesteps, fit_threshold
 from spikeport.convert import ConversionError, Neuron, SpikingNetwork, SpikingNeuron
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.neurons import Spec, SpiCalib
+from spikeport.convert.neurons import Differential, MultiThreshold, Spec, SpiCalib
 
 FRONTIER = 2000  # combinations kept after each layer
 
@@ -19,6 +19,9 @@ FRONTIER = 2000  # combinations kept after each layer
 @dataclass(frozen=True)
 class LevelBudget:
     """Chooses each layer's max_up (and max_down, where it is signed) under a budget of spikes.
+
+    For powers of two (``MultiThreshold``) it chooses the exponents; with differential coding, the
+    coder's levels. An event of k thresholds counts as k spikes, as in a sweep.
 
     Wang et al. 2025, "Adaptive Calibration: A Unified Conversion Framework of Spiking Neural
     Networks" (adaptive-firing neurons): the sensitivity S_l(k) is the symmetric Kullback-Leibler
@@ -64,12 +67,13 @@ class LevelBudget:
         """Set every neuron's levels, and thresholds and v0 to match.
 
         Raises:
-            ConversionError: unusable data; neurons without thresholds or of another kind than
-                ``Neuron`` and ``SpiCalib``; outputs that are not class scores; a budget too small.
+            ConversionError: unusable data; neurons without thresholds or with levels that cannot be
+                chosen; outputs that are not class scores; a budget too small.
         """
         neurons = network.neurons
         for name, neuron in neurons.items():
-            _require_levels(name, neuron.spec)
+            for levels in self.levels:
+                _require_levels(name, neuron.spec, levels)
         network.check_calibrated()
         images = _first_images(batches, self.images)
         wanted = _log_softmax(network.analog(images))
@@ -107,7 +111,8 @@ class LevelBudget:
             nonlocal spikes, size
             emitted, _ = neuron(current.expand(self.timesteps, *current.shape))
             theta = neuron.per_channel(neuron.threshold, current)
-            spikes, size = float((emitted / theta).abs().double().sum()), current.numel()
+            events = neuron.events(emitted, None)
+            spikes, size = float((events / theta).abs().double().sum()), current.numel()
             return emitted.mean(0)
 
         try:
@@ -131,7 +136,13 @@ def set_levels(neuron: SpikingNeuron, levels: int) -> None:
 
 
 def with_levels(spec: Spec, levels: int) -> Spec:
-    """The same kind of neuron with another number of spikes per timestep."""
+    """The same kind of neuron with another largest event."""
+    if isinstance(spec, Differential):
+        coder = with_levels(spec.coder, levels)
+        assert isinstance(coder, (Neuron, MultiThreshold))
+        return replace(spec, coder=coder)
+    if isinstance(spec, MultiThreshold):
+        return replace(spec, exponents=levels.bit_length())
     if isinstance(spec, Neuron):
         return replace(spec, max_up=levels, max_down=levels if spec.max_down else 0)
     assert isinstance(spec, SpiCalib)
@@ -172,11 +183,16 @@ def _first_images(batches: Iterable[Any], wanted: int) -> Tensor:
     return torch.cat(found)[:wanted]
 
 
-def _require_levels(name: str, spec: Spec) -> None:
-    if not isinstance(spec, (Neuron, SpiCalib)):
+def _require_levels(name: str, spec: Spec, levels: int) -> None:
+    if not isinstance(spec, (Neuron, MultiThreshold, Differential, SpiCalib)):
         raise ConversionError(
             f"layer '{name}' has a {type(spec).__name__}, whose levels LevelBudget cannot choose; "
-            "expected a Neuron or SpiCalib, for example to_snn(…, neuron='multi-level')"
+            "expected a neuron of Spikeport's, for example to_snn(…, neuron='multi-level')"
+        )
+    if with_levels(spec, levels).max_up != levels:
+        raise ConversionError(
+            f"layer '{name}' has a {type(spec).__name__} with powers of two, and "
+            f"LevelBudget.levels has {levels}; pass levels=(1, 2, 4, 8)"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeport.convert import ConversionError
 from spikeport.finetune.firing import Rule, Scanned, Start, fire
 from spikeport.finetune.firing_gradient import Gradients, learn
 
@@ -23,6 +24,9 @@ def scan(current: Tensor, start: Start, time: int, rule: Rule, compiled: bool = 
         rule: how.
         compiled: by ``torch.compile``, which takes a while at first, the longer the more timesteps
             and levels; results are the same but for the order of sums.
+
+    Raises:
+        ConversionError: there is nothing to compile with.
     """
     if not _channels_last(current):
         return Scanned(*_Scan.apply(current, *start, time, rule, compiled))
@@ -119,4 +123,18 @@ def _parts(like: Tensor) -> list[slice]:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=True)
+    from torch._dynamo.exc import BackendCompilerFailed  # slow to import
+
+    compiled = torch.compile(function, dynamic=True)
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except BackendCompilerFailed as error:
+            reason = str(error.inner_exception).strip().splitlines()[0]
+            raise ConversionError(
+                f"torch.compile cannot compile the neurons: {reason}; install a C++ compiler, or "
+                "leave out compiled=True (--compile)"
+            ) from error
+
+    return run

@@ -101,7 +101,8 @@ def finetune(
 
     Raises:
         ConversionError: arguments that do not go together, unusable data, neurons that cannot be
-            trained, an ``output`` of another training, a loss that is no longer finite.
+            trained, an ``output`` of another training, a loss that is no longer finite, no compiler
+            for ``compiled``.
     """
     curriculum = Curriculum.of(timesteps, anneal_from)
     _check(snn, loader, teacher, validation, patience)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spikeport.calibration import InitialPotential, LevelBudget, MaxThreshold, calibrate
 from spikeport.calibration.level_budget import best_choice, set_levels
 from spikeport.convert import KINDS, ConversionError, Neuron, build
+from spikeport.convert.neurons import Differential, MultiThreshold, Spec
 
 OPTIONS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=4)
 
@@ -62,7 +63,18 @@ def test_ranges_and_starts_stay(deep, data):
     assert torch.allclose(neuron.v0, neuron.threshold / 4)
 
 
-@pytest.mark.parametrize("spec", [Neuron(4, 4), Neuron(4, 0), KINDS["spicalib"]])
+SPECS = [
+    Neuron(4, 4),
+    Neuron(4, 0),
+    KINDS["spicalib"],
+    MultiThreshold(3),
+    MultiThreshold(3, signed=False),
+    Differential(),
+    Differential(Neuron(4, 4)),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
 def test_a_larger_budget_buys_more_levels_and_is_nearly_kept(deep, data, spec):
     snn, sums = calibrated(deep, data, spec), []
     x = torch.cat(data)[:16]
@@ -91,9 +103,23 @@ def test_a_budget_that_is_too_small_names_the_least(deep, data):
     assert all(neuron.max_up == 4 for neuron in snn.neurons.values())
 
 
+class Mine(Spec):
+    max_up = max_down = 1
+    levels = 3
+
+    def both_signs(self):
+        return self
+
+    def step(self, current, state, threshold, lowest=None, highest=None):
+        return Neuron(1, 1).step(current, state, threshold, lowest, highest)
+
+
 def test_other_kinds_and_missing_thresholds_are_refused(deep, data):
     snn = build(deep, data[0], KINDS["multi-threshold"])
-    with pytest.raises(ConversionError, match="layer '1' has a MultiThreshold"):
+    with pytest.raises(ConversionError, match="layer '1' has a MultiThreshold.*levels has 3; pass"):
+        LevelBudget(timesteps=4, levels=(1, 2, 3))(snn, data)
+    snn.neurons["1"].spec = Mine()
+    with pytest.raises(ConversionError, match="layer '1' has a Mine, whose levels"):
         LevelBudget(timesteps=4)(snn, data)
     with pytest.raises(ConversionError, match="no positive, finite threshold"):
         LevelBudget(timesteps=4)(build(deep, data[0], Neuron()), data)

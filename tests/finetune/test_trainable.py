@@ -160,6 +160,19 @@ def test_compiled_it_does_the_same(backend, monkeypatch):
     torch.testing.assert_close(wanted, found)
 
 
+def test_without_a_compiler_it_says_so(monkeypatch):
+    def missing(*_):
+        raise OSError("no compiler")
+
+    scan._compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=missing))
+    ours, current = pictures("if", "relu")
+    ours.compiled = True
+    with pytest.raises(ConversionError, match=r"no compiler; install .* compiled=True"):
+        ours(current)
+    scan._compiled.cache_clear()
+
+
 @pytest.mark.parametrize("kind", ["if", "burst", "signed", "multi-level", "multi-threshold"])
 def test_a_network_there_and_back_gives_the_same_answers_and_a_file(
     kind, images, converted, tmp_path
