@@ -6,6 +6,7 @@ from spikeport.calibration.best_of import BestOf
 from spikeport.calibration.bias_onset import BiasOnset
 from spikeport.calibration.bias_over_time import BiasOverTime
 from spikeport.calibration.delayed_readout import DelayedReadout
+from spikeport.calibration.gaussian import GaussianThreshold
 from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
 from spikeport.calibration.percentile import PercentileThreshold
@@ -13,6 +14,7 @@ from spikeport.calibration.recipe import Pass, Recipe
 from spikeport.calibration.relative_potential import RelativePotential
 from spikeport.calibration.threshold_tuning import ThresholdTuning
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.neurons import Differential
 
 # bottlenecks by percentile: nearer logits on 100 images of EfficientNet-Lite0, while its accuracy
 # on 250 (another draw) did not tell this from the largest magnitude
@@ -33,6 +35,8 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
     """By what the network is made of and by the T asked for (0: none)."""
     if not T:
         return FAST
+    if _is_differential(network):  # the paper's, the best on both networks of docs/methods
+        return [GaussianThreshold(timesteps=T)]
     if _is_coarse(network):  # spikes are late rather than biased
         window: list[Pass] = [] if _takes_back(network) else [DelayedReadout(0.375)]
         return [*FAST, *_onset(network, T), *window] if _most(network) == 1 else FAST
@@ -47,6 +51,10 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
 def _takes_back(network: SpikingNetwork) -> bool:
     """Whether ReLUs' neurons can take spikes back; a window keeps the taking back alone."""
     return any(neuron.max_down and neuron.low == 0 for neuron in network.neurons.values())
+
+
+def _is_differential(network: SpikingNetwork) -> bool:
+    return any(isinstance(neuron.spec, Differential) for neuron in network.neurons.values())
 
 
 def _onset(network: SpikingNetwork, T: int) -> list[Pass]:
@@ -91,6 +99,7 @@ OURS = {
         "percentile thresholds; with a T, by the kind of network and neuron: least "
         "squared error thresholds and a bias for every timestep (ReLU), known ranges, biases that "
         "start with their input and potentials relative to the layer (ReLU6, linear bottlenecks), "
+        "thresholds for normal currents (differential coding), "
         "a delayed readout for neurons that cannot take back",
         _default,
     ),

@@ -208,7 +208,9 @@ def test_the_default_depends_on_the_network_and_the_t(deep, data):
     assert "BiasOverTime" not in names(deep, KINDS["if"], 0)
     assert {"BiasOverTime", "DelayedReadout"} <= names(deep, KINDS["if"], 32)
     assert "DelayedReadout" not in names(deep, KINDS["signed"], 16)
+    assert names(deep, KINDS["differential"], 4) == {"GaussianThreshold"}
     six = nn.Sequential(nn.Linear(48, 48), nn.ReLU6(), nn.Linear(48, 10)).eval()
+    assert names(six, KINDS["differential"], 4) == {"GaussianThreshold"}
     assert "BiasOnset" in names(six, KINDS["signed"], 32)
     assert "BiasOnset" not in names(six, Neuron(8, 8), 8)
     assert "DelayedReadout" not in names(six, KINDS["signed"], 32)
