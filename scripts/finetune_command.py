@@ -138,7 +138,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", metavar="DIR", help="images to measure on every epoch")
     parser.add_argument("--patience", type=positive, metavar="N", help="epochs to wait for better")
     parser.add_argument(
-        "--log", metavar="DIR", help="log and state; a stopped training goes on from there"
+        "--folder", metavar="DIR", help="log and state; a stopped training goes on from there"
     )
     parser.add_argument(
         "--device", default="cpu", help="default: cpu; cuda under torchrun: one each"
@@ -187,7 +187,7 @@ def run(options: argparse.Namespace) -> None:
                 rate=options.rate, neuron_rate=10 * options.rate, average=options.average
             ),
             compiled=options.compile,
-            output=options.log,
+            output=options.folder,
             seed=options.seed,
         )
         if processes.is_first():

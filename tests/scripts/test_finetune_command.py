@@ -1,5 +1,6 @@
 """``spikeport finetune`` on images made here."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 from spikeport.convert.saving import load
+from spikeport.scripts import finetune_command, sweep_command
 from spikeport.scripts.cli import main
 from spikeport.scripts.finetune_command import _Augmented
 
@@ -34,7 +37,7 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
         "--no-labels",
         "--validation",
         str(folder),
-        "--log",
+        "--folder",
         log,
         "--norm",
         "batch",
@@ -48,6 +51,18 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
     assert "norm='batch'" in network.info["finetuned"]
     assert len(network.info["calibration_images"]) == 4
     assert (tmp_path / "log" / "log.csv").exists()
+
+
+@pytest.mark.parametrize("command", [finetune_command, sweep_command])
+def test_torchrun_leaves_every_option_to_us(command):
+    commands = argparse.ArgumentParser().add_subparsers()
+    command.add_parser(commands)
+    (parser,) = commands.choices.values()
+    ours = [name for action in parser._actions for name in action.option_strings]
+    assert len(ours) > 5
+    for name in set(ours) - {"-h", "--help"}:
+        given = ["-m", "spikeport.scripts.cli", "command", name, "value"]
+        assert get_args_parser().parse_args(given).training_script_args == given[2:]
 
 
 @pytest.mark.slow
