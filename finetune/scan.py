@@ -131,7 +131,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return compiled(*arguments)
         except BackendCompilerFailed as error:
-            reason = str(error.inner_exception).strip().splitlines()[0]
+            inner = error.inner_exception
+            reason = (str(inner).strip() or repr(inner)).splitlines()[0]
             raise ConversionError(
                 f"torch.compile cannot compile the neurons: {reason}; install a C++ compiler, or "
                 "leave out compiled=True (--compile)"
