@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from spikeport.convert import processes
 from spikeport.convert.errors import ConversionError
 
 Batch = Tensor | tuple[Tensor, Tensor] | list[Tensor]
@@ -35,7 +36,7 @@ def images_and_labels(batch: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def stream(batches: Iterable[Any], what: str, progress: bool) -> Iterator[Any]:
-    """Iterate over the data with a progress bar that shows after two seconds.
+    """Iterate over the data with a progress bar that shows after two seconds, in one process.
 
     Raises:
         ConversionError: the data is empty, or an iterator that can be read only once.
@@ -46,6 +47,7 @@ def stream(batches: Iterable[Any], what: str, progress: bool) -> Iterator[Any]:
             "pass a list of batches or a DataLoader"
         )
     empty = True
+    progress = progress and processes.is_first()
     for batch in tqdm(batches, desc=what, unit="batch", delay=2, disable=not progress):
         empty = False
         yield batch

@@ -71,7 +71,7 @@ class Scanned(NamedTuple):
     """What a chunk of timesteps gave; or the gradients by it, None for 0.
 
     Attributes:
-        emitted: activation units, [t, B, ...].
+        emitted: activation units, [t, B, ...], in the current's type.
         potentials: before firing, in thresholds, [t, B, ...].
         spikes: of either sign, of all neurons and timesteps together, [B].
         v: potential after, [B, ...], activation units.
@@ -107,6 +107,7 @@ def fire(rule: Rule, current: Tensor, start: Start, time: int) -> Scanned:
     """
     threshold, leak, v, total = start.threshold, start.leak, start.v, start.total
     emitted, potentials, spikes = [], [], v.new_zeros(len(v))
+    kind = current.dtype
     current = current if start.correction is None else current + start.correction
     for t, arriving in enumerate(current.unbind()):
         v = (v if leak is None else v * leak) + arriving
@@ -116,6 +117,6 @@ def fire(rule: Rule, current: Tensor, start: Start, time: int) -> Scanned:
         out = n * threshold
         v = torch.where(n != 0, torch.zeros_like(v), v) if rule.hard else v - out
         spikes = spikes + n.abs().sum(tuple(range(1, n.ndim)))
-        emitted.append(out)
+        emitted.append(out.to(kind))
         potentials.append(u)
     return Scanned(torch.stack(emitted), torch.stack(potentials), spikes, v, total)

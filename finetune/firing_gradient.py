@@ -39,7 +39,7 @@ def learn(rule: Rule, start: Start, saved: Scanned, grads: Scanned, time: int) -
         n = (out / start.threshold).round()
         total = None if total is None else total - n
         back.through(t, u, n, start.bounds(total, time + t + 1))
-        by_current.append(back.by_v)
+        by_current.append(back.by_v.to(out.dtype))
         if by_leak is not None:
             by_leak = by_leak + back.through_leak(pairs[t - 1] if t else None)
     by_threshold = back.by_threshold.sum_to_size(start.threshold.shape)

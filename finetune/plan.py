@@ -30,7 +30,7 @@ class Plan:
     norm: str
     evaluate_at: tuple[int, ...]
     patience: int | None
-    mixed_precision: bool
+    mixed_precision: bool | None
     compiled: bool
     seed: int
 

@@ -76,16 +76,19 @@ class _Scan(torch.autograd.Function):
         run = _compiled(learn) if ctx.compiled else _learn_in_parts
         found = run(ctx.rule, start, made, Scanned(*grads), ctx.time)  # type: ignore[arg-type]
         shift = start.correction
-        by_correction = None if shift is None else found.current.sum_to_size(shift.shape)
+        by_correction = (
+            None if shift is None else found.current.to(shift.dtype).sum_to_size(shift.shape)
+        )
         return found.current, by_correction, *found[1:], None, None, None, None, None
 
 
 def _fire_in_parts(rule: Rule, current: Tensor, start: Start, time: int) -> Scanned:
     """``fire`` for a few images after the others, whose numbers stay in a processor's cache."""
     emitted = current.new_empty(current.shape)
-    after = torch.empty_like(emitted[0])
+    after = start.v.new_empty(emitted[0].shape)
     totals = None if start.total is None else torch.empty_like(after)
-    made = Scanned(emitted, torch.empty_like(emitted), after.new_empty(len(after)), after, totals)
+    potentials = torch.empty_like(emitted, dtype=after.dtype)
+    made = Scanned(emitted, potentials, after.new_empty(len(after)), after, totals)
     for part in _parts(after):
         found = fire(rule, current[:, part], start.of(part), time)
         for whole, its in zip(made.of(part), found, strict=True):
@@ -98,7 +101,7 @@ def _learn_in_parts(
     rule: Rule, start: Start, saved: Scanned, grads: Scanned, time: int
 ) -> Gradients:
     by_current = torch.empty_like(saved.emitted)
-    by_v = torch.empty_like(by_current[0])
+    by_v = torch.empty_like(by_current[0], dtype=start.v.dtype)
     by_total = None if saved.total is None else torch.empty_like(by_v)
     by_threshold = torch.zeros_like(start.threshold)
     by_leak = None if start.leak is None else torch.zeros_like(start.leak)

@@ -73,12 +73,12 @@ class TrainingRun(_Run):
         self.noted["spikes"][name] = found.spikes
         self.neurons[name] = found.emitted[0, 0].numel()
         if "rates" in self.wants:
-            self.noted["rates"][name] = found.emitted.sum(0)
+            self.noted["rates"][name] = found.emitted.sum(0, dtype=found.v.dtype)
         if "membranes" in self.wants:
             self.noted["membranes"][name] = _over_neurons(found.potentials)
         if "gaps" in self.wants:
-            threshold = neuron.per_channel(neuron.threshold, found.emitted[0])
-            spikes = (found.emitted / threshold).detach()
+            threshold = neuron.per_channel(neuron.threshold, found.v)
+            spikes = (found.emitted / threshold).detach().round()
             self.noted["gaps"][name] = _over_neurons((found.potentials - spikes).square())
 
 

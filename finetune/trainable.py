@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spikeport.convert import ConversionError, Neuron, SpikingNetwork, SpikingNeuron
 from spikeport.convert.graph import place
 from spikeport.convert.neurons import State
+from spikeport.convert.neurons.spiking_neuron import at_least_float32
 from spikeport.finetune.firing import Rule, Scanned, Start
 from spikeport.finetune.scan import scan
 from spikeport.finetune.staircase import Staircase
@@ -22,7 +23,7 @@ class TrainableNeuron(SpikingNeuron):
     """A layer of neurons with a derivative and positive parameters.
 
     It emits the very values of the neuron that it was made from (but for the rounding of a
-    logarithm and back), whatever type the current has. A hard reset passes no gradient of the
+    logarithm and back), in the current's type. A hard reset passes no gradient of the
     spike on.
 
     Args:
@@ -100,17 +101,17 @@ class TrainableNeuron(SpikingNeuron):
         Returns:
             What they gave, and the state after them.
         """
-        current = current.to(self.log_threshold.dtype)
-        threshold = self.per_channel(self.threshold, current[0])
-        state = self.start(current[0]) if state is None else state
+        like = current[0].to(at_least_float32(current.dtype))
+        threshold = self.per_channel(self.threshold, like)
+        state = self.start(like) if state is None else state
         state = _cut(state) if self.online else state
         hard = isinstance(self.spec, Neuron) and self.spec.hard_reset
         rule = Rule(self.staircase, self.surrogate, self.width, hard)
         if self.traced:
             times = range(state.time, state.time + len(current))
-            current = current + torch.stack([self._credit(t, current[0]) for t in times])
+            current = current + torch.stack([self._credit(t, like) for t in times])
         start = Start(
-            self._corrections(current, state.time),
+            self._corrections(like, state.time, len(current)),
             threshold,
             self._factor(),
             state.v,
@@ -120,13 +121,13 @@ class TrainableNeuron(SpikingNeuron):
         found = scan(current, start, state.time, rule, self.compiled)
         return found, State(found.v, found.total, state.time + len(current))
 
-    def _corrections(self, current: Tensor, time: int) -> Tensor | None:
+    def _corrections(self, like: Tensor, time: int, steps: int) -> Tensor | None:
         """Of the timesteps after ``time``, broadcastable to [t, B, ...]; None if all are over."""
-        rows = self.correction[time : time + len(current)]
+        rows = self.correction[time : time + steps]
         if not len(rows):
             return None
-        zeros = rows.new_zeros(len(current) - len(rows), *rows.shape[1:])
-        return torch.stack([self.per_channel(row, current[0]) for row in torch.cat([rows, zeros])])
+        zeros = rows.new_zeros(steps - len(rows), *rows.shape[1:])
+        return torch.stack([self.per_channel(row, like) for row in torch.cat([rows, zeros])])
 
     def _factor(self) -> Tensor | None:
         """The leak, if it does anything."""

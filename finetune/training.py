@@ -191,9 +191,7 @@ class Training:
             found[:] = self.plan.losses(record, target)
             return found[0]
 
-        cuda = self.device.type == "cuda"
-        half = self.plan.mixed_precision and cuda and torch.cuda.is_bf16_supported()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with self._autocast():
             if self.plan.method == "bptt":
                 record = self.loop(images, timesteps, self.plan.losses.statistics, self.plan.chunk)
                 loss(record).backward()
@@ -220,12 +218,19 @@ class Training:
         logits = None
         if losses.needs("teacher"):
             assert self.data.teacher is not None
-            logits = self.data.teacher(images)
+            with self._autocast():
+                logits = self.data.teacher(images)
         activations: dict[str, Tensor] = {}
         if losses.needs("activations"):
             layers = source.neurons
             source.analog(images, lambda n, x: activations.update({n: layers[n].analog(x)}))
         return Target(labels, logits, activations)
+
+    def _autocast(self) -> torch.autocast:
+        half = self.plan.mixed_precision
+        if half is None:
+            half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
     def _seed(self, seed: int) -> None:
         torch.manual_seed(seed)

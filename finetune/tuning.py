@@ -50,7 +50,7 @@ def finetune(
     leak: float | str | None = None,
     norm: str = "folded",
     optimisation: Optimisation | None = None,
-    mixed_precision: bool = True,
+    mixed_precision: bool | None = None,
     compiled: bool = False,
     output: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -88,7 +88,8 @@ def finetune(
             that feeds a neuron, folded into the weights at the end; "threshold": one whose gain
             counts in thresholds (tdBN). See ``finetune.norms``.
         optimisation: learning rates and the like; by default ``Optimisation()``.
-        mixed_precision: bfloat16 for layers between neurons, on GPUs that have it.
+        mixed_precision: bfloat16 for the layers between neurons and for what neurons emit, while
+            potentials, parameters and losses stay in float32; None: on GPUs that have it.
         compiled: neurons by ``torch.compile``, which takes seconds at first and then less time.
         output: folder for the log (log.csv) and the state after each epoch; called again with the
             same arguments, a stopped training goes on and ends with the same numbers.

@@ -131,6 +131,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="neurons by torch.compile: a minute at first, then faster; needs a C++ compiler",
     )
+    parser.add_argument(
+        "--mixed-precision",
+        action=argparse.BooleanOptionalAction,
+        help="layers between neurons in bfloat16 (default: on GPUs that have it)",
+    )
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
     parser.add_argument(
         "--average", type=float, metavar="D", help="decay of a moving average of the weights"
@@ -186,6 +191,7 @@ def run(options: argparse.Namespace) -> None:
             optimisation=Optimisation(
                 rate=options.rate, neuron_rate=10 * options.rate, average=options.average
             ),
+            mixed_precision=options.mixed_precision,
             compiled=options.compile,
             output=options.folder,
             seed=options.seed,

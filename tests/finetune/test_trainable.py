@@ -37,14 +37,16 @@ def layer(spec, low, high, dtype):
 
 @pytest.mark.parametrize("kind", SPECS)
 @pytest.mark.parametrize("span", RANGES)
-def test_it_emits_what_its_kind_emits(kind, span):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_it_emits_what_its_kind_emits(kind, span, dtype):
     neuron = layer(SPECS[kind], *RANGES[span], torch.float32)
     neuron.correction.data = 0.3 * torch.randn(2, 7)
     ours = TrainableNeuron(neuron, Surrogate(), learn_leak=False)
     again = ours.plain()  # the rounding of the logarithms is behind it
-    current = 2 * torch.randn(8, 50, 7)
+    current = (2 * torch.randn(8, 50, 7)).to(dtype)
     (first, state), (second, after) = again(current[:3]), ours(current[:3])
     assert torch.equal(first, second)
+    assert second.dtype == dtype
     first, state = again(current[3:], state)
     second, after = ours(current[3:], after)
     assert torch.equal(first, second)
@@ -141,6 +143,21 @@ def test_channels_side_by_side_in_memory_change_nothing_and_stay(kind, span):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     torch.testing.assert_close(wanted[3:], found[3:])
     assert found[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_half_currents_have_the_gradient_of_wide_ones(kind):
+    neuron = layer(SPECS[kind], *RANGES["relu"], torch.float32)
+    neuron.correction.data = 0.3 * torch.randn(2, 7)
+    ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.spec, Neuron))
+    current = (1.5 * torch.randn(T, 20, 7)).bfloat16()
+    wanted, found = gradients(ours, current.float()), gradients(ours, current)
+    assert found[0].dtype == found[3].dtype == torch.bfloat16
+    assert torch.equal(found[1], wanted[1])  # spikes
+    assert torch.equal(found[2], wanted[2])  # potentials, in float32
+    for half, wide in zip(found, wanted, strict=True):
+        near = 1e-2 * float(wide.detach().abs().max())
+        torch.testing.assert_close(half.float(), wide, rtol=1e-2, atol=near)
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])

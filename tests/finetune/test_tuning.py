@@ -25,6 +25,7 @@ from spikeport.finetune.losses import (
 )
 from spikeport.finetune.optimisation import Optimisation
 from spikeport.finetune.surrogates import Surrogate
+from spikeport.finetune.trainable import TrainableNeuron
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +65,23 @@ def test_digits_at_two_timesteps(method, snn, digits):
     assert accuracy(tuned, digits) > accuracy(snn, digits)
     assert accuracy(tuned, digits) >= of_source(digits) - 1
     assert "timesteps" not in tuned.info["finetuned"] or tuned.info["finetuned"].startswith("Plan(")
+
+
+def test_mixed_precision(snn, digits, monkeypatch):
+    seen, fire = set(), TrainableNeuron.fire
+
+    def watched(neuron, current, state):
+        seen.add(current.dtype)
+        return fire(neuron, current, state)
+
+    monkeypatch.setattr(TrainableNeuron, "fire", watched)
+    quick(snn, digits)
+    assert seen == {torch.float32}  # the default on a CPU
+    seen.clear()
+    tuned = sp.finetune(snn, digits.train, 2, 6, digits.ann, mixed_precision=True, progress=False)
+    assert seen == {torch.bfloat16}
+    assert {value.dtype for value in tuned.state_dict().values()} == {torch.float32}
+    assert accuracy(tuned, digits) >= of_source(digits) - 1
 
 
 def test_a_teacher_alone_is_enough(snn, digits):

@@ -41,6 +41,7 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
         log,
         "--norm",
         "batch",
+        "--mixed-precision",
         "-o",
         tuned,
     ]
@@ -49,6 +50,7 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
     network = load(tuned)
     assert "SpikeBudget(weight=0.1, budget=0.5" in network.info["finetuned"]
     assert "norm='batch'" in network.info["finetuned"]
+    assert "mixed_precision=True" in network.info["finetuned"]
     assert len(network.info["calibration_images"]) == 4
     assert (tmp_path / "log" / "log.csv").exists()
 
