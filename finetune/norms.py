@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.graph import place
@@ -72,11 +73,13 @@ class Normalised(nn.Module):
         Raises:
             ConversionError: one value for a channel, which has no variance.
         """
-        y = self.layer(input)
-        mean, variance = self._of_batch(y) if self.training else (self.mean, self.variance)
-        scale = self.gain * self._unit() / (variance + EPSILON).sqrt()
-        shape = [1, -1] + [1] * (y.ndim - 2)
-        return y * scale.view(shape) + (self.offset - mean * scale).view(shape)
+        y, gain = self.layer(input), self.gain * self._unit()
+        if self.training and processes.count() > 1:
+            return self._together(y, gain)
+        if self.training:
+            self._check(y.numel() // y.shape[1])
+        running = self.mean, self.variance, gain, self.offset
+        return F.batch_norm(y, *running, self.training, MOMENTUM, EPSILON)
 
     @torch.no_grad()
     def folded(self) -> Weighted:
@@ -88,17 +91,23 @@ class Normalised(nn.Module):
         self.layer.bias = nn.Parameter(bias, requires_grad=False)
         return self.layer
 
-    def _of_batch(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _together(self, y: Tensor, gain: Tensor) -> Tensor:
+        """The same with the statistics of all processes."""
         mean, variance, count = moments(y.to(self.mean.dtype))
+        self._check(count)
+        with torch.no_grad():
+            self.mean.lerp_(mean, MOMENTUM)
+            self.variance.lerp_(variance * (count / (count - 1)), MOMENTUM)
+        scale = gain / (variance + EPSILON).sqrt()
+        shape = [1, -1] + [1] * (y.ndim - 2)
+        return y * scale.view(shape) + (self.offset - mean * scale).view(shape)
+
+    def _check(self, count: int) -> None:
         if count < 2:
             raise ConversionError(
                 f"layer '{self.name}': a batch of one image has no variance at T=1; pass larger "
                 "batches (drop_last=True in a DataLoader leaves a rest out)"
             )
-        with torch.no_grad():
-            self.mean.lerp_(mean, MOMENTUM)
-            self.variance.lerp_(variance * (count / (count - 1)), MOMENTUM)
-        return mean, variance
 
     def _unit(self) -> Tensor:
         """θ for each channel where the neurons have the same channels, else its mean."""
