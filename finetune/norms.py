@@ -74,12 +74,17 @@ class Normalised(nn.Module):
             ConversionError: one value for a channel, which has no variance.
         """
         y, gain = self.layer(input), self.gain * self._unit()
-        if self.training and processes.count() > 1:
-            return self._together(y, gain)
         if self.training:
-            self._check(y.numel() // y.shape[1])
-        running = self.mean, self.variance, gain, self.offset
-        return F.batch_norm(y, *running, self.training, MOMENTUM, EPSILON)
+            self._check(y)
+        if y.dtype != self.mean.dtype and processes.count() == 1:
+            # Quicker, but it rounds otherwise than statistics of several processes; in float32 that
+            # would turn single spikes over, and one process no longer gave what two do.
+            running = self.mean, self.variance, gain, self.offset
+            return F.batch_norm(y, *running, self.training, MOMENTUM, EPSILON)
+        mean, variance = self._of_batch(y) if self.training else (self.mean, self.variance)
+        scale = gain / (variance + EPSILON).sqrt()
+        shape = [1, -1] + [1] * (y.ndim - 2)
+        return y * scale.view(shape) + (self.offset - mean * scale).view(shape)
 
     @torch.no_grad()
     def folded(self) -> Weighted:
@@ -91,19 +96,15 @@ class Normalised(nn.Module):
         self.layer.bias = nn.Parameter(bias, requires_grad=False)
         return self.layer
 
-    def _together(self, y: Tensor, gain: Tensor) -> Tensor:
-        """The same with the statistics of all processes."""
+    def _of_batch(self, y: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance, count = moments(y.to(self.mean.dtype))
-        self._check(count)
         with torch.no_grad():
             self.mean.lerp_(mean, MOMENTUM)
             self.variance.lerp_(variance * (count / (count - 1)), MOMENTUM)
-        scale = gain / (variance + EPSILON).sqrt()
-        shape = [1, -1] + [1] * (y.ndim - 2)
-        return y * scale.view(shape) + (self.offset - mean * scale).view(shape)
+        return mean, variance
 
-    def _check(self, count: int) -> None:
-        if count < 2:
+    def _check(self, y: Tensor) -> None:
+        if processes.count() * y.numel() < 2 * y.shape[1]:
             raise ConversionError(
                 f"layer '{self.name}': a batch of one image has no variance at T=1; pass larger "
                 "batches (drop_last=True in a DataLoader leaves a rest out)"

@@ -66,7 +66,8 @@ def test_nothing_changes_at_the_start(kind, neuron, pictures, converted):
     torch.testing.assert_close(present(learning, others, T).answer, network(others, T))
 
 
-def test_training_mode_takes_the_statistics_of_the_batch(pictures, converted):
+@pytest.mark.parametrize("half", [False, True])
+def test_training_mode_takes_the_statistics_of_the_batch(half, pictures, converted):
     learning = normed(converted(Residual(), pictures, "if"), pictures, "batch")
     norm = norms(learning)["conv2"]
     reference = nn.BatchNorm2d(4)
@@ -80,7 +81,11 @@ def test_training_mode_takes_the_statistics_of_the_batch(pictures, converted):
         }
     )
     x = 3 + 2 * torch.randn(7, 4, 5, 5)
-    torch.testing.assert_close(norm(x), reference(norm.layer(x)), rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found, y = norm(x), norm.layer(x)
+    assert found.dtype == y.dtype == (torch.bfloat16 if half else torch.float32)
+    near = 1e-2 if half else 1e-4
+    torch.testing.assert_close(found.float(), reference(y.float()), rtol=near, atol=near)
     torch.testing.assert_close(norm.mean, reference.running_mean)
     torch.testing.assert_close(norm.variance, reference.running_var)
     assert not norm.layer.bias.requires_grad

@@ -54,9 +54,8 @@ def folder(digits, tmp_path_factory):
     """Holds what one process and each of two have made."""
     path = tmp_path_factory.mktemp("together")
     snn = sp.to_snn(digits.ann, digits.train, "if", timesteps=2, progress=False)
-    # in double precision, so that another order of sums turns no spike over
-    sp.save(snn.double(), path / "net.snn")
-    torch.save([(images.double(), labels) for images, labels in digits.train[:4]], path / "data.pt")
+    sp.save(snn, path / "net.snn")
+    torch.save(digits.train[:4], path / "data.pt")
     code = [sys.executable, "-c", SHARE + ONE_OF_TWO, str(path)]
     runs = [subprocess.Popen([*code, rank]) for rank in ("0", "1")]
     here: dict[str, object] = {}

@@ -161,11 +161,14 @@ def test_half_currents_have_the_gradient_of_wide_ones(kind):
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_compiled_it_does_the_same(backend, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
+def test_compiled_it_does_the_same(dtype, backend, monkeypatch):
     scan._compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     ours, current = pictures("signed", "relu6")
-    current = current[:2]  # compiling more takes longer
+    current = current[:2].to(dtype)  # compiling more takes longer
+    if dtype == torch.bfloat16:
+        ours.float()
     wanted = gradients(ours, current)
     ours.compiled = True
     eager = []
