@@ -43,10 +43,12 @@ class Normalised(nn.Module):
         offset: [C], activation units.
         mean: running mean, [C].
         variance: running variance, [C].
+        quick: in float32, too, by torch's kernel where one process trains.
     """
 
     mean: Tensor
     variance: Tensor
+    quick = False
 
     def __init__(
         self,
@@ -76,9 +78,9 @@ class Normalised(nn.Module):
         y, gain = self.layer(input), self.gain * self._unit()
         if self.training:
             self._check(y)
-        if y.dtype != self.mean.dtype and processes.count() == 1:
-            # Quicker, but it rounds otherwise than statistics of several processes; in float32 that
-            # would turn single spikes over, and one process no longer gave what two do.
+        if processes.count() == 1 and (self.quick or y.dtype != self.mean.dtype):
+            # It rounds otherwise than statistics of several processes; in float32 that turns
+            # single spikes over, and one process no longer gives exactly what two do.
             running = self.mean, self.variance, gain, self.offset
             return F.batch_norm(y, *running, self.training, MOMENTUM, EPSILON)
         mean, variance = self._of_batch(y) if self.training else (self.mean, self.variance)

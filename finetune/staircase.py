@@ -82,6 +82,8 @@ class Staircase:
             width: of the bumps, in thresholds for a step by one spike; steps by h spikes have h
                 times the width and the area h.
         """
+        if len(self.steps) > 2 and isinstance(self.spec, Neuron) and surrogate.reach(width) <= 1:
+            return self._slope_beside(u, surrogate, width, low, high)
         total: Tensor | None = None
         for place, below, above in self.steps:
             height = above - below
@@ -95,3 +97,24 @@ class Staircase:
             total = bump if total is None else total.add_(bump)
         assert total is not None  # every neuron has a step
         return total
+
+    def _slope_beside(
+        self,
+        u: Tensor,
+        surrogate: Surrogate,
+        width: float,
+        low: Tensor | None,
+        high: Tensor | None,
+    ) -> Tensor:
+        """``slope`` from the whole numbers beside u, where no other step's bump reaches u."""
+        (first, _, _), *_, (last, _, _) = self.steps
+        below = u.floor()
+        bumps = []
+        for place in (below, below + 1):
+            there = (place >= first) & (place <= last)
+            if low is not None:
+                there &= low <= place - 1
+            if high is not None:
+                there &= high >= place
+            bumps.append(surrogate.bump(u - place, width).mul_(there))
+        return bumps[0].add_(bumps[1])

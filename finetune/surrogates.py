@@ -16,6 +16,7 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
     "arctan": lambda x: 1 / (1 + (math.pi * x).square()),
     "sigmoid": lambda x: 4 * torch.sigmoid(4 * x) * torch.sigmoid(-4 * x),
 }
+REACH = {"triangle": 1.0, "rectangle": 0.5}  # how far from 0 they end; others have no end
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Surrogate:
         """The width when a share ``progress`` in [0, 1] of the training is over."""
         last = self.width if self.final_width is None else self.final_width
         return self.width * (last / self.width) ** progress
+
+    def reach(self, width: float) -> float:
+        """From which distance on, in thresholds, the bump is 0."""
+        return REACH.get(self.shape, math.inf) * width
 
     def bump(self, distance: Tensor, width: float) -> Tensor:
         """The derivative at some distances from the step, in thresholds."""

@@ -14,7 +14,7 @@ from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.finetune import parallel
 from spikeport.finetune.evaluation import evaluate, known_labels
 from spikeport.finetune.losses import Target
-from spikeport.finetune.norms import fold_norms
+from spikeport.finetune.norms import Normalised, fold_norms
 from spikeport.finetune.optimisation import Average
 from spikeport.finetune.plan import Plan
 from spikeport.finetune.record import Record
@@ -57,6 +57,9 @@ class Training:
         self.device = next(network.parameters()).device
         for neuron in trainable_neurons(network).values():
             neuron.compiled = plan.compiled
+        for module in network.modules():
+            if isinstance(module, Normalised):
+                module.quick = plan.compiled
         self.optimiser = plan.optimisation.optimiser(network)
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)

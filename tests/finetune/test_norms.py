@@ -1,11 +1,15 @@
 """Batch norms during training: nothing changes at the start, and folding is exact."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 import spikeport as sp
 from spikeport.convert import ConversionError
+from spikeport.finetune import norms as norms_module
+from spikeport.finetune import scan
 from spikeport.finetune.evaluation import evaluate
 from spikeport.finetune.norms import Normalised, fold_norms, keep_norms
 from spikeport.finetune.optimisation import Optimisation
@@ -67,9 +71,11 @@ def test_nothing_changes_at_the_start(kind, neuron, pictures, converted):
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_training_mode_takes_the_statistics_of_the_batch(half, pictures, converted):
+@pytest.mark.parametrize("quick", [False, True])
+def test_training_mode_takes_the_statistics_of_the_batch(half, quick, pictures, converted):
     learning = normed(converted(Residual(), pictures, "if"), pictures, "batch")
     norm = norms(learning)["conv2"]
+    norm.quick = quick
     reference = nn.BatchNorm2d(4)
     reference.load_state_dict(
         {
@@ -89,6 +95,25 @@ def test_training_mode_takes_the_statistics_of_the_batch(half, pictures, convert
     torch.testing.assert_close(norm.mean, reference.running_mean)
     torch.testing.assert_close(norm.variance, reference.running_var)
     assert not norm.layer.bias.requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_torchs_kernel_is_taken_where_neurons_are_compiled(
+    compiled, pictures, converted, monkeypatch
+):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return nn.functional.batch_norm(*arguments)
+
+    monkeypatch.setattr(norms_module, "F", SimpleNamespace(batch_norm=counted))
+    monkeypatch.setattr(scan, "_compiled", lambda function: function)
+    network = converted(Residual(), pictures, "if")
+    labels = torch.arange(6) % 3
+    options = {"recipe": None, "norm": "batch", "progress": False}
+    sp.finetune(network, [(pictures, labels)], T, 1, compiled=compiled, **options)
+    assert bool(calls) == compiled
 
 
 @pytest.mark.parametrize("kind", KEPT)

@@ -55,7 +55,7 @@ def test_it_emits_what_its_kind_emits(kind, span, dtype):
     torch.testing.assert_close(again.v0, neuron.v0)
 
 
-def slowly(kind, span, shape, detach, index, values):
+def slowly(kind, span, shape, width, detach, index, values):
     """Emissions and their slopes of channel ``index``."""
     spec, (low, high) = SPECS[kind], RANGES[span]
     linear = low < 0
@@ -69,7 +69,7 @@ def slowly(kind, span, shape, detach, index, values):
     return run(
         steps,
         shape,
-        0.7,
+        width,
         current,
         theta,
         share,
@@ -82,13 +82,14 @@ def slowly(kind, span, shape, detach, index, values):
 
 
 @pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("width", [0.7, 1.6])  # bumps beside each other meet, or more of them do
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("span", RANGES)
 @pytest.mark.parametrize("kind", SPECS)
-def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, detach):
+def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, width, detach):
     neuron = layer(SPECS[kind], *RANGES[span], torch.float64)
     neuron.threshold.data.clamp_(max=1.4)  # so that a ReLU6's bound is one for every channel
-    surrogate = Surrogate(shape, 0.7, detach_reset=detach)
+    surrogate = Surrogate(shape, width, detach_reset=detach)
     learn_leak = isinstance(SPECS[kind], Neuron)
     ours = TrainableNeuron(neuron, surrogate, learn_leak)
     current = (1.5 * torch.randn(T, 1, 7, dtype=torch.float64)).requires_grad_()
@@ -99,7 +100,7 @@ def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, detach):
     leak_slope = 0.0
     for index in range(7):
         values = (ours.threshold[index].item(), share[index].item(), current[:, 0, index].tolist())
-        slow = slowly(kind, span, shape, detach, index, values)
+        slow = slowly(kind, span, shape, width, detach, index, values)
         assert [one.value for one in slow] == pytest.approx(emitted[:, 0, index].tolist())
         slopes = [
             sum(float(weights[t, index]) * slow[t].slope[place] for t in range(T))
