@@ -13,6 +13,8 @@ from spikeport.convert import ConversionError
 from spikeport.finetune.norms import Normalised
 from spikeport.finetune.trainable import TrainableNeuron
 
+ALGORITHMS = ("adamw", "sgd")
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -40,9 +42,9 @@ class Optimisation:
     average: float | None = None
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ("adamw", "sgd"):
+        if self.algorithm not in ALGORITHMS:
             raise ConversionError(
-                f'Optimisation.algorithm is {self.algorithm!r}; expected "adamw" or "sgd"'
+                f"Optimisation.algorithm is {self.algorithm!r}; expected one of {ALGORITHMS}"
             )
         good = {
             "rate": 0 < self.rate < math.inf,

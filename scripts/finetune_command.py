@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from spikeport.calibration.recipes import RECIPES
@@ -12,7 +12,7 @@ from spikeport.convert import ConversionError, processes
 from spikeport.convert.saving import load, save
 from spikeport.finetune import losses
 from spikeport.finetune.norms import NORMS
-from spikeport.finetune.optimisation import Optimisation
+from spikeport.finetune.optimisation import ALGORITHMS, Optimisation
 from spikeport.finetune.parallel import loader
 from spikeport.finetune.surrogates import SHAPES, Surrogate
 from spikeport.finetune.through_time import METHODS
@@ -22,6 +22,7 @@ from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
 KEEP = "none"
+KEPT_BYTES = 2**31  # of prepared images in memory
 TERMS: dict[str, type[losses.Loss]] = {
     "tet": losses.TET,
     "cross-entropy": losses.CrossEntropy,
@@ -137,10 +138,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="layers between neurons in bfloat16 (default: on GPUs that have it)",
     )
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
-    parser.add_argument(
-        "--average", type=float, metavar="D", help="decay of a moving average of the weights"
-    )
+    _add_optimisation(parser)
     parser.add_argument("--validation", metavar="DIR", help="images to measure on every epoch")
     parser.add_argument("--patience", type=positive, metavar="N", help="epochs to wait for better")
     parser.add_argument(
@@ -148,6 +146,23 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device", default="cpu", help="default: cpu; cuda under torchrun: one each"
+    )
+
+
+def _add_optimisation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="adamw", help="default: adamw")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
+    parser.add_argument(
+        "--neuron-rate",
+        type=float,
+        metavar="RATE",
+        help="that of thresholds and potentials (default: ten times the other)",
+    )
+    parser.add_argument(
+        "--weight-decay", type=float, default=1e-4, metavar="D", help="default: 1e-4"
+    )
+    parser.add_argument(
+        "--average", type=float, metavar="D", help="decay of a moving average of the weights"
     )
 
 
@@ -167,11 +182,12 @@ def run(options: argparse.Namespace) -> None:
         validation = None
         if options.validation:
             held_out = image_folder(options.validation, network.info["input"])
-            validation = loader(held_out, options.batch_size, shuffle=False)
+            validation = loader(_Kept(held_out), options.batch_size, shuffle=False)
         teacher: Any = network.analog
         if options.teacher:
             teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
-        data: Dataset[Any] = _Augmented(chosen) if options.augment else chosen
+        data: Dataset[Any] = _Kept(chosen)
+        data = _Augmented(data) if options.augment else data
         data = _Images(data) if options.no_labels else data
         tuned = finetune(
             network,
@@ -189,9 +205,7 @@ def run(options: argparse.Namespace) -> None:
             anneal_from=options.anneal_from,
             leak=options.leak,
             norm=options.norm,
-            optimisation=Optimisation(
-                rate=options.rate, neuron_rate=10 * options.rate, average=options.average
-            ),
+            optimisation=_optimisation(options),
             mixed_precision=options.mixed_precision,
             compiled=options.compile,
             output=options.folder,
@@ -204,16 +218,47 @@ def run(options: argparse.Namespace) -> None:
             print(f"{options.output}: {options.epochs} epochs on {count} images")
 
 
+def _optimisation(options: argparse.Namespace) -> Optimisation:
+    neuron_rate = 10 * options.rate if options.neuron_rate is None else options.neuron_rate
+    return Optimisation(
+        options.algorithm,
+        options.rate,
+        neuron_rate,
+        options.weight_decay,
+        average=options.average,
+    )
+
+
+class _Kept(Dataset[Any]):
+    """Images and labels that are read once and then stay in memory, as many as have room."""
+
+    def __init__(self, pairs: Dataset[Any]) -> None:
+        self.pairs, self.room = pairs, KEPT_BYTES
+        self.kept: dict[int, tuple[Tensor, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.pairs)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index in self.kept:
+            return self.kept[index]
+        pair: tuple[Tensor, int] = self.pairs[index]
+        if pair[0].nbytes <= self.room:
+            self.room -= pair[0].nbytes
+            self.kept[index] = pair
+        return pair
+
+
 class _Augmented(Dataset[tuple[Tensor, int]]):
     """Images, [C, H, W], mirrored and shifted at random, as CIFAR networks are trained with."""
 
-    def __init__(self, pairs: Subset[Any]) -> None:
+    def __init__(self, pairs: Dataset[Any]) -> None:
         size = tuple(pairs[0][0].shape[1:])
         shift = v2.RandomCrop(size, padding=[size[1] // 8, size[0] // 8])
         self.pairs, self.change = pairs, v2.Compose([shift, v2.RandomHorizontalFlip()])
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.pairs)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image, label = self.pairs[index]

@@ -14,7 +14,7 @@ from torch.distributed.run import get_args_parser
 from spikeport.convert.saving import load
 from spikeport.scripts import finetune_command, sweep_command
 from spikeport.scripts.cli import main
-from spikeport.scripts.finetune_command import _Augmented
+from spikeport.scripts.finetune_command import _Augmented, _Kept
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
         "--norm",
         "batch",
         "--mixed-precision",
+        "--algorithm",
+        "sgd",
+        "--rate",
+        "0.02",
+        "--neuron-rate",
+        "0.01",
+        "--weight-decay",
+        "5e-4",
         "-o",
         tuned,
     ]
@@ -51,6 +59,10 @@ def test_it_trains_and_saves(folder, tmp_path, capsys):
     assert "SpikeBudget(weight=0.1, budget=0.5" in network.info["finetuned"]
     assert "norm='batch'" in network.info["finetuned"]
     assert "mixed_precision=True" in network.info["finetuned"]
+    assert (
+        "algorithm='sgd', rate=0.02, neuron_rate=0.01, weight_decay=0.0005"
+        in (network.info["finetuned"])
+    )
     assert len(network.info["calibration_images"]) == 4
     assert (tmp_path / "log" / "log.csv").exists()
 
@@ -96,6 +108,28 @@ def test_a_loss_that_is_none_is_named(folder, capsys):
     with pytest.raises(SystemExit):
         main([*arguments, "--losses", "tet,hinge"])
     assert "'hinge' is no loss" in capsys.readouterr().err
+
+
+def test_images_are_read_once_as_long_as_they_have_room(monkeypatch):
+    class Files:
+        read: list[int] = []
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return torch.full((1, 2, 2), float(index)), index
+
+    monkeypatch.setattr(finetune_command, "KEPT_BYTES", 2 * 16)
+    files = Files()
+    kept = _Kept(files)
+    assert len(kept) == 3
+    for index in (2, 0, 1, 2, 0, 1):
+        image, label = kept[index]
+        assert label == index
+        assert bool((image == index).all())
+    assert files.read == [2, 0, 1, 1]
 
 
 def test_augmented_images_are_shifted_and_mirrored_and_the_seed_decides(folder):
