@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.graph import place
 from spikeport.finetune.parallel import moments
-from spikeport.finetune.through_time import present
+from spikeport.finetune.through_time import present, present_at_once
 from spikeport.finetune.trainable import TrainableNeuron
 
 NORMS = ("folded", "batch", "threshold")
@@ -122,7 +122,11 @@ class Normalised(nn.Module):
 
 
 def keep_norms(
-    network: SpikingNetwork, batches: Sequence[Tensor], timesteps: int, norm: str
+    network: SpikingNetwork,
+    batches: Sequence[Tensor],
+    timesteps: int,
+    norm: str,
+    quantised: bool = False,
 ) -> None:
     """Put a batch norm behind every convolution and linear layer that a neuron reads, in place.
 
@@ -135,6 +139,7 @@ def keep_norms(
         batches: images, [B, C, ...] each, to run on; of every process its share.
         timesteps: T of the run.
         norm: "batch", or "threshold" for tdBN.
+        quantised: the run is ``present_at_once``.
 
     Raises:
         ConversionError: no layer for a norm.
@@ -147,9 +152,10 @@ def keep_norms(
         )
     seen = {name: _Sums() for name in readers}
     hooks = [network.get_submodule(name).register_forward_hook(seen[name]) for name in readers]
+    run = present_at_once if quantised else present
     with torch.no_grad():
         for images in batches:
-            present(network, images, timesteps)
+            run(network, images, timesteps)
     for hook in hooks:
         hook.remove()
     for name, reader in readers.items():

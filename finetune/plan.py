@@ -42,6 +42,8 @@ class Plan:
                 raise ConversionError(f"{name} is {value!r}; expected an int >= 1")
         if self.method not in METHODS:
             raise ConversionError(f"method is {self.method!r}; expected one of {METHODS}")
+        if self.method == "quantised":
+            self._check_quantised()
         if self.chunk is not None:
             require_timesteps(self.chunk)
             if self.method != "bptt":
@@ -57,13 +59,28 @@ class Plan:
             )
         if self.norm not in NORMS:
             raise ConversionError(f"norm is {self.norm!r}; expected one of {NORMS}")
-        if self.norm != "folded" and (self.method != "bptt" or self.chunk is not None):
+        online = self.method in ("sltt", "ottt")
+        if self.norm != "folded" and (online or self.chunk is not None):
             raise ConversionError(
                 f"norm={self.norm!r} takes its statistics over all timesteps at once; it needs "
-                'method="bptt" and chunk=None'
+                'method="bptt" or "quantised", and chunk=None'
             )
         if self.leak == "learn" and self.method == "ottt":
             raise ConversionError('leak="learn" needs method="bptt" or "sltt"')
+
+    def _check_quantised(self) -> None:
+        if self.leak is not None:
+            raise ConversionError(f'leak={self.leak!r} needs time, unlike method="quantised"')
+        wrong = [
+            type(term).__name__
+            for term in self.losses.terms
+            if term.statistics & {"membranes", "gaps"}
+        ]
+        if wrong:
+            raise ConversionError(
+                f"{', '.join(wrong)} read(s) potentials of single timesteps, which "
+                'method="quantised" does not have; leave it out, or pass method="bptt"'
+            )
 
     def leak_at(self, progress: float) -> float | None:
         """The leak of LIF neurons: it grows from 1 (IF) over the first half of the training."""

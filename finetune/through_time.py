@@ -8,6 +8,10 @@
 - OTTT (Xiao et al. 2022, "Online Training Through Time for Spiking Neural Networks"): as SLTT, but
   the gradient of a weight at time t meets the trace of its inputs, Σ_τ≤t λ^(t−τ)·s[τ] with the
   leak λ, instead of the input s[t] (their eq. 9).
+- Quantised: no time at all. Every neuron gives the spikes of T timesteps at once, as it would under
+  a constant current z, θ/T·clip(⌊(T·z + v0)/θ⌋, 0, T) for a binary one: the activation of Bu et al.
+  2022, "Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency Spiking Neural
+  Networks" (QCFS), at the cost of one timestep. That spikes come early or late is not seen.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +28,7 @@ from spikeport.finetune.firing import Scanned
 from spikeport.finetune.record import NOTED, Record, joined
 from spikeport.finetune.trainable import TrainableNeuron, trainable_neurons
 
-METHODS = ("bptt", "sltt", "ottt")
+METHODS = ("bptt", "sltt", "ottt", "quantised")
 STATISTICS = frozenset(NOTED)
 OFFSETS = ("bias", "offset")  # parameters of layers that are added, whatever the input
 
@@ -65,9 +69,13 @@ class TrainingRun(_Run):
         name, current = str(node.target), self._unfold(node.args[0], values, steps)
         neuron = self.network.neuron(name)
         assert isinstance(neuron, TrainableNeuron)
-        found, self.state[node] = neuron.fire(current, self.state.get(node))
+        found = self._fire(node, neuron, current)
         self._note(name, neuron, found)
         return found.emitted.flatten(0, 1)
+
+    def _fire(self, node: fx.Node, neuron: TrainableNeuron, current: Tensor) -> Scanned:
+        found, self.state[node] = neuron.fire(current, self.state.get(node))
+        return found
 
     def _note(self, name: str, neuron: TrainableNeuron, found: Scanned) -> None:
         self.noted["spikes"][name] = found.spikes
@@ -80,6 +88,26 @@ class TrainingRun(_Run):
             threshold = neuron.per_channel(neuron.threshold, found.v)
             spikes = (found.emitted / threshold).detach().round()
             self.noted["gaps"][name] = _over_neurons((found.potentials - spikes).square())
+
+
+class QuantisedRun(TrainingRun):
+    """A run of one timestep in which neurons give the spikes of several.
+
+    Args:
+        network: trainable.
+        x: [B, C, ...].
+        wants: statistics to note.
+        timesteps: T.
+    """
+
+    def __init__(
+        self, network: SpikingNetwork, x: Tensor, wants: frozenset[str], timesteps: int
+    ) -> None:
+        super().__init__(network, x, wants)
+        self.timesteps = timesteps
+
+    def _fire(self, node: fx.Node, neuron: TrainableNeuron, current: Tensor) -> Scanned:
+        return neuron.fire_at_once(current, self.timesteps)
 
 
 class OnlineRun(TrainingRun):
@@ -174,6 +202,20 @@ def present(
     return joined(parts(), start, timesteps)
 
 
+def present_at_once(
+    network: SpikingNetwork, x: Tensor, timesteps: int, wants: frozenset[str] = frozenset()
+) -> Record:
+    """``present`` as a quantised network: each neuron gives its spikes of all timesteps in one.
+
+    Args:
+        network: from ``trainable``, of neurons without a leak or a hard reset.
+        x: [B, C, ...].
+        timesteps: T.
+        wants: statistics for the losses, without those of potentials.
+    """
+    return joined([QuantisedRun(network, x, wants, timesteps).part(1)], 0, 1)
+
+
 def learn_online(
     network: SpikingNetwork,
     x: Tensor,
@@ -255,18 +297,21 @@ def _scaled_gradient(value: Tensor, factor: float) -> Tensor:
 
 
 class TimeLoop(nn.Module):
-    """``present`` as a module, for wrappers such as DistributedDataParallel.
+    """``present`` or ``present_at_once`` as a module, for wrappers (DistributedDataParallel).
 
     Args:
         network: trainable; the parameters of this module.
+        quantised: the latter.
     """
 
-    def __init__(self, network: SpikingNetwork) -> None:
+    def __init__(self, network: SpikingNetwork, quantised: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.quantised = network, quantised
 
     def forward(
         self, x: Tensor, timesteps: int, wants: frozenset[str], chunk: int | None
     ) -> Record:
         """See ``present``."""
+        if self.quantised:
+            return present_at_once(self.network, x, timesteps, wants)
         return present(self.network, x, timesteps, wants, chunk)

@@ -121,6 +121,30 @@ class TrainableNeuron(SpikingNeuron):
         found = scan(current, start, state.time, rule, self.compiled)
         return found, State(found.v, found.total, state.time + len(current))
 
+    def fire_at_once(self, current: Tensor, timesteps: int) -> Scanned:
+        """Give the spikes of all timesteps in one, as under the same current in each of them.
+
+        Args:
+            current: [1, B, ...], activation units.
+            timesteps: T.
+
+        Returns:
+            ``emitted``, [1, B, ...], and ``spikes`` as means over the T timesteps.
+        """
+        assert isinstance(self.spec, Neuron)
+        like = current[0].to(at_least_float32(current.dtype))
+        threshold, state = self.per_channel(self.threshold, like), self.start(like)
+        counts = (timesteps * self.spec.max_up, timesteps * self.spec.max_down)
+        spec = replace(self.spec, max_up=counts[0], max_down=counts[1])
+        rule = Rule(Staircase.of(spec), self.surrogate, self.width, False)
+        correction = self.per_channel(self.correction[:timesteps].sum(0), like)[None]
+        bounds = self._total_bounds(threshold.detach())
+        low, high = (None if bound is None else timesteps * bound for bound in bounds)
+        start = Start(correction, threshold, None, state.v, state.total, low, high)
+        found = scan(timesteps * current, start, 0, rule, self.compiled)
+        emitted, spikes = found.emitted / timesteps, found.spikes / timesteps
+        return found._replace(emitted=emitted, spikes=spikes)
+
     def _corrections(self, like: Tensor, time: int, steps: int) -> Tensor | None:
         """Of the timesteps after ``time``, broadcastable to [t, B, ...]; None if all are over."""
         rows = self.correction[time : time + steps]

@@ -64,7 +64,7 @@ class Training:
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
         # the wrapper gives all processes the parameters of the first, which the average copies
-        self.loop = parallel.wrapped(TimeLoop(network))
+        self.loop = parallel.wrapped(TimeLoop(network, plan.method == "quantised"))
         decay = plan.optimisation.average
         self.average = None if decay is None else Average(network, decay)
         self.rows: list[dict[str, float]] = []  # one per epoch
@@ -195,7 +195,7 @@ class Training:
             return found[0]
 
         with self._autocast():
-            if self.plan.method == "bptt":
+            if self.plan.method in ("bptt", "quantised"):
                 record = self.loop(images, timesteps, self.plan.losses.statistics, self.plan.chunk)
                 loss(record).backward()
             else:

@@ -78,7 +78,7 @@ def finetune(
             ``validation``, and return the best; None: return the last.
         recipe: calibration recipe or passes for the target T; None keeps the thresholds.
         surrogate: derivative of a spike; by default ``Surrogate()``.
-        method: "bptt", "sltt" or "ottt", see ``finetune.through_time``.
+        method: "bptt", "sltt", "ottt" or "quantised", see ``finetune.through_time``.
         chunk: with "bptt": timesteps between the states that are kept, for less memory.
         anneal_from: T of the first epochs, from which it falls to ``timesteps``.
         leak: factor on the potential before each timestep: a number for LIF, reached
@@ -110,6 +110,8 @@ def finetune(
     curriculum = Curriculum.of(timesteps, anneal_from)
     _check(snn, loader, teacher, validation, patience)
     _check_leak(snn, leak)
+    if method == "quantised":
+        _check_quantised(snn)
     if recipe is not None:
         check_recipe(recipe, curriculum.first)
     with torch.random.fork_rng():
@@ -138,7 +140,13 @@ def finetune(
         files.keep_start(start)
         network = trainable(start, plan.surrogate, leak == "learn")
         if norm != "folded":
-            keep_norms(network, _first_images(loader, network), curriculum.first, norm)
+            keep_norms(
+                network,
+                _first_images(loader, network),
+                curriculum.first,
+                norm,
+                method == "quantised",
+            )
         data = Data(loader, validation, teacher, snn)
         training = Training(network, plan, data, progress)
         files.restore(training)
@@ -177,6 +185,17 @@ def _check_leak(snn: SpikingNetwork, leak: float | str | None) -> None:
             raise ConversionError(
                 f"leak={leak!r}, but layer '{name}' has {type(neuron.spec).__name__} neurons, "
                 'which have no leak; convert with Neuron, such as neuron="if"'
+            )
+
+
+def _check_quantised(snn: SpikingNetwork) -> None:
+    for name, neuron in snn.neurons.items():
+        spec = neuron.spec
+        if not isinstance(spec, Neuron) or spec.hard_reset or spec.leak != 1:
+            raise ConversionError(
+                f"layer '{name}': method=\"quantised\" needs neurons whose spikes of T timesteps "
+                f'are a staircase, not {spec!r}; convert with neuron="if", "burst", "signed" or '
+                '"multi-level"'
             )
 
 

@@ -10,7 +10,7 @@ import torch
 
 import spikeport as sp
 
-WAYS = ("bptt-folded", "sltt-folded", "bptt-threshold")
+WAYS = ("bptt-folded", "sltt-folded", "bptt-threshold", "quantised-batch")
 SHARE = """
 import json, sys, torch
 from datetime import timedelta
@@ -24,12 +24,12 @@ def work(folder, rank, count):
     share = [(x.chunk(count)[rank], y.chunk(count)[rank]) for x, y in batches]
     snn = sp.load(folder + "/net.snn")
     terms = [TET(), Distillation(), RateMatching(0.3), InformationLoss(0.1)]
-    for way in ("bptt-folded", "sltt-folded", "bptt-threshold"):
+    for way in ("bptt-folded", "sltt-folded", "bptt-threshold", "quantised-batch"):
         method, norm = way.split("-")
         tuned = sp.finetune(
             snn, share, timesteps=2, epochs=2, teacher=snn.analog, method=method, progress=False,
             recipe=None, optimisation=Optimisation("sgd", 1e-2, 1e-2), validation=share,
-            output=f"{folder}/{way}-{count}", losses=terms, norm=norm,
+            output=f"{folder}/{way}-{count}", losses=terms[:3 if method == "quantised" else 4], norm=norm,
         )
         sp.save(tuned, f"{folder}/{way}-{count}-{rank}.snn")
     exits = [EarlyExit("gap", 1.0), EarlyExit("confidence", 0.9)]

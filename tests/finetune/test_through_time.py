@@ -7,7 +7,7 @@ from torch import nn
 from spikeport.convert import ConversionError, Neuron
 from spikeport.finetune.record import Record
 from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.through_time import STATISTICS, learn_online, present
+from spikeport.finetune.through_time import STATISTICS, learn_online, present, present_at_once
 from spikeport.finetune.trainable import trainable
 from spikeport.scripts.finetune_memory import measure
 
@@ -44,6 +44,56 @@ def test_checkpoints_do_not_change_the_gradient(kind, chunk, converted):
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["if", "signed", "multi-level"])
+def test_at_once_a_layer_gives_the_mean_over_the_timesteps(kind, converted):
+    """Under a constant current; ReLU6 bounds signed neurons on both sides."""
+    x = 3 * torch.randn(64, 5)
+    layers = [nn.Linear(5, 6), nn.ReLU(), nn.ReLU6()]
+    network = trainable(converted(nn.Sequential(*layers[::2]), x[:32], kind), Surrogate())
+    (neuron,) = network.neurons.values()
+    with torch.no_grad():
+        found = present_at_once(network, x, T, frozenset({"rates"}))
+        slow = present(network, x, T, frozenset({"rates"}))
+        current = network.get_submodule("0")(x)
+        theta, v0 = neuron.threshold, neuron.v0
+        n = ((T * current + v0) / theta).floor().clamp(0, T * neuron.spec.max_up)
+    torch.testing.assert_close(found.answer, slow.answer)
+    if kind == "if":
+        torch.testing.assert_close(found.answer, n * theta / T)
+        torch.testing.assert_close(found.firing_rate, slow.firing_rate)
+    torch.testing.assert_close(found.rates["1"], found.answer)
+    assert float(found.firing_rate.mean()) > 0
+
+
+def test_at_once_the_gradient_is_that_of_the_mean(converted):
+    """Triangles add up to a slope of 1 between the first step and the last."""
+    x = torch.linspace(-1, 3, 101)[:, None]
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    nn.init.ones_(model[0].weight)
+    nn.init.zeros_(model[0].bias)
+    network = trainable(converted(model, torch.ones(4, 1), "if"), Surrogate())
+    current = x[None].clone().requires_grad_()
+    found = network.neurons["1"].fire_at_once(current, T)
+    found.emitted.sum().backward()
+    u = (T * x[:, 0] + network.neurons["1"].v0) / network.neurons["1"].threshold
+    slope = current.grad[0, :, 0]
+    torch.testing.assert_close(slope[(u > 1) & (u < T)], torch.ones(int(((u > 1) & (u < T)).sum())))
+    assert bool((slope[(u <= 0) | (u >= T + 1)] == 0).all())
+
+
+def test_at_once_corrections_count_with_their_sum(converted):
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    x = torch.randn(5, 3)
+    plain = converted(model, x, "if")
+    neuron = plain.neurons["1"]
+    neuron.correction.data = 0.1 * torch.randn(T + 2, 2)
+    network = trainable(plain, Surrogate())
+    found = present_at_once(network, x, T).answer
+    network.get_submodule("0").bias.data += neuron.correction[:T].mean(0)
+    network.neurons["1"].correction.data.zero_()
+    torch.testing.assert_close(found, present_at_once(network, x, T).answer)
 
 
 def slow_spikes(u):

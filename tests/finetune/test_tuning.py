@@ -67,6 +67,21 @@ def test_digits_at_two_timesteps(method, snn, digits):
     assert "timesteps" not in tuned.info["finetuned"] or tuned.info["finetuned"].startswith("Plan(")
 
 
+@pytest.mark.parametrize("norm", ["folded", "batch"])
+def test_digits_quantised(norm, snn, digits, tmp_path):
+    options = {"method": "quantised", "norm": norm, "epochs": 6, "output": tmp_path}
+    options |= {"timesteps": 2, "teacher": digits.ann, "progress": False}
+    tuned = sp.finetune(snn, digits.train, **options)
+    assert accuracy(tuned, digits) > accuracy(snn, digits)
+    assert float(log_of(tmp_path)[-1]["train_accuracy"]) > 97
+
+
+def test_quantised_neurons_have_a_staircase(digits):
+    snn = sp.to_snn(digits.ann, digits.train, sp.Neuron(leak=0.9), progress=False)
+    with pytest.raises(ConversionError, match=r"layer '1': method=\"quantised\" needs neurons"):
+        quick(snn, digits, method="quantised")
+
+
 def test_mixed_precision(snn, digits, monkeypatch):
     seen, fire = set(), TrainableNeuron.fire
 
@@ -251,6 +266,8 @@ def test_a_folder_of_another_training_is_refused(snn, digits, tmp_path):
         ({"method": "sltt", "chunk": 1}, "chunk=1 goes with"),
         ({"leak": 1.5}, "leak is 1.5"),
         ({"leak": "learn", "method": "ottt"}, 'leak="learn" needs'),
+        ({"leak": 0.9, "method": "quantised"}, "leak=0.9 needs time"),
+        ({"losses": [MembraneLoss()], "method": "quantised"}, "MembraneLoss read.* potentials"),
         ({"losses": [Distillation()]}, "Distillation need.* teacher; pass teacher="),
         ({"losses": []}, "expected one or more"),
         ({"patience": 1}, "needs validation"),
