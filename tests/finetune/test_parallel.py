@@ -29,7 +29,8 @@ def work(folder, rank, count):
         tuned = sp.finetune(
             snn, share, timesteps=2, epochs=2, teacher=snn.analog, method=method, progress=False,
             recipe=None, optimisation=Optimisation("sgd", 1e-2, 1e-2), validation=share,
-            output=f"{folder}/{way}-{count}", losses=terms[:3 if method == "quantised" else 4], norm=norm,
+            output=f"{folder}/{way}-{count}", norm=norm,
+            losses=terms[: 3 if method == "quantised" else 4],
         )
         sp.save(tuned, f"{folder}/{way}-{count}-{rank}.snn")
     exits = [EarlyExit("gap", 1.0), EarlyExit("confidence", 0.9)]
