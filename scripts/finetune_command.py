@@ -81,7 +81,10 @@ def _add_time(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--anneal-from", type=positive, metavar="T", help="T to come down from")
     parser.add_argument(
-        "--method", choices=METHODS, default="bptt", help="gradient over time (default: bptt)"
+        "--method",
+        choices=METHODS,
+        default="bptt",
+        help="gradient over time; quantised: train without time (default: bptt)",
     )
     parser.add_argument(
         "--chunk", type=positive, metavar="N", help="timesteps between kept states: less memory"

@@ -76,6 +76,11 @@ def test_digits_quantised(norm, snn, digits, tmp_path):
     assert float(log_of(tmp_path)[-1]["train_accuracy"]) > 97
 
 
+def test_quantised_networks_do_not_run_over_time(snn, digits, monkeypatch):
+    monkeypatch.delattr(TrainableNeuron, "fire")
+    quick(snn, digits, method="quantised", norm="batch")
+
+
 def test_quantised_neurons_have_a_staircase(digits):
     snn = sp.to_snn(digits.ann, digits.train, sp.Neuron(leak=0.9), progress=False)
     with pytest.raises(ConversionError, match=r"layer '1': method=\"quantised\" needs neurons"):
