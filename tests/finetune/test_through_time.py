@@ -70,13 +70,14 @@ def test_at_once_a_layer_gives_the_mean_over_the_timesteps(kind, converted):
 def test_at_once_the_memory_bounds_the_sum(converted):
     """A ReLU6 whose neurons could give twice as much."""
     model = nn.Sequential(nn.Linear(1, 1), nn.ReLU6())
+    nn.init.ones_(model[0].weight)
     plain = converted(model, torch.ones(4, 1), "multi-level")
     plain.neurons["1"].threshold.data.fill_(3.0)
     network = trainable(plain, Surrogate())
     x = 100 * torch.tensor([[-1.0], [1.0]])
     found = present_at_once(network, x, T).answer
     torch.testing.assert_close(found, present(network, x, T).answer)
-    assert float(found.max()) == pytest.approx(6)
+    assert found.max().item() == pytest.approx(6)
 
 
 def test_at_once_the_gradient_is_that_of_the_mean(converted):
