@@ -6,6 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spikeport.finetune.firing import Scanned
+from spikeport.finetune.trainable import TrainableNeuron
+
 
 class Record(NamedTuple):
     """Outputs of every timestep, and means over the timesteps of what the layers did.
@@ -79,3 +82,28 @@ def joined(parts: Iterable[Record], start: int, timesteps: int) -> Record:
     means = ({name: value / timesteps for name, value in part.items()} for part in sums)
     noted = dict(zip(NOTED, means, strict=True))
     return Record(torch.cat(outputs)[start:], **noted, neurons=neurons)
+
+
+def statistics(neuron: TrainableNeuron, found: Scanned, wants: frozenset[str]) -> dict[str, Tensor]:
+    """Of a layer of neurons over a chunk, sums over its timesteps; see ``Record``.
+
+    Args:
+        neuron: the layer.
+        found: what it gave.
+        wants: names in NOTED; spikes are noted anyway, for the log.
+    """
+    noted = {"spikes": found.spikes}
+    if "rates" in wants:
+        noted["rates"] = found.emitted.sum(0, dtype=found.v.dtype)
+    if "membranes" in wants:
+        noted["membranes"] = _over_neurons(found.potentials)
+    if "gaps" in wants:
+        threshold = neuron.per_channel(neuron.threshold, found.v)
+        spikes = (found.emitted / threshold).detach().round()
+        noted["gaps"] = _over_neurons((found.potentials - spikes).square())
+    return noted
+
+
+def _over_neurons(values: Tensor) -> Tensor:
+    """Sum over time of the mean over the neurons: [t, B, ...] to [B]."""
+    return values.flatten(2).mean(2).sum(0) if values.ndim > 2 else values.sum(0)

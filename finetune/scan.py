@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeport.convert import ConversionError
+from spikeport.finetune.compiling import compile_or_say
 from spikeport.finetune.firing import Rule, Scanned, Start, fire
 from spikeport.finetune.firing_gradient import Gradients, learn
 
@@ -61,7 +61,7 @@ class _Scan(torch.autograd.Function):
         compiled: bool,
     ) -> tuple[Tensor | None, ...]:
         start = Start(correction, threshold, leak, v, total, low, high)
-        run = _compiled(fire) if compiled else _fire_in_parts
+        run = _run(compiled, fire, _fire_in_parts)
         made = run(rule, current.detach(), start.detached(), time)
         ctx.save_for_backward(*start, made.emitted, made.potentials, made.total)
         ctx.time, ctx.rule, ctx.compiled = time, rule, compiled
@@ -73,7 +73,7 @@ class _Scan(torch.autograd.Function):
         *before, emitted, potentials, totals = ctx.saved_tensors
         start = Start(*before).detached()
         made = Scanned(emitted, potentials, start.v, start.v, totals).each(torch.Tensor.detach)
-        run = _compiled(learn) if ctx.compiled else _learn_in_parts
+        run = _run(ctx.compiled, learn, _learn_in_parts)
         found = run(ctx.rule, start, made, Scanned(*grads), ctx.time)  # type: ignore[arg-type]
         shift = start.correction
         by_correction = (
@@ -124,21 +124,13 @@ def _parts(like: Tensor) -> list[slice]:
     return [slice(begin, begin + size) for begin in range(0, len(like), size)]
 
 
+def _run(compiled: bool, function: Callable[..., Any], parts: Callable[..., Any]) -> Any:
+    """What runs ``function``: by itself where it is compiled with what is around it."""
+    if torch.compiler.is_compiling():
+        return function
+    return _compiled(function) if compiled else parts
+
+
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    from torch._dynamo.exc import BackendCompilerFailed  # slow to import
-
-    compiled = torch.compile(function, dynamic=True)
-
-    def run(*arguments: Any) -> Any:
-        try:
-            return compiled(*arguments)
-        except BackendCompilerFailed as error:
-            inner = error.inner_exception
-            reason = (str(inner).strip() or repr(inner)).splitlines()[0]
-            raise ConversionError(
-                f"torch.compile cannot compile the neurons: {reason}; install a C++ compiler, or "
-                "leave out compiled=True (--compile)"
-            ) from error
-
-    return run
+    return compile_or_say(function, dynamic=True)

@@ -25,7 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulate import _Run
 from spikeport.finetune.firing import Scanned
-from spikeport.finetune.record import NOTED, Record, joined
+from spikeport.finetune.one_graph import OneGraph
+from spikeport.finetune.record import NOTED, Record, joined, statistics
 from spikeport.finetune.trainable import TrainableNeuron, trainable_neurons
 
 METHODS = ("bptt", "sltt", "ottt", "quantised")
@@ -78,16 +79,9 @@ class TrainingRun(_Run):
         return found
 
     def _note(self, name: str, neuron: TrainableNeuron, found: Scanned) -> None:
-        self.noted["spikes"][name] = found.spikes
         self.neurons[name] = found.emitted[0, 0].numel()
-        if "rates" in self.wants:
-            self.noted["rates"][name] = found.emitted.sum(0, dtype=found.v.dtype)
-        if "membranes" in self.wants:
-            self.noted["membranes"][name] = _over_neurons(found.potentials)
-        if "gaps" in self.wants:
-            threshold = neuron.per_channel(neuron.threshold, found.v)
-            spikes = (found.emitted / threshold).detach().round()
-            self.noted["gaps"][name] = _over_neurons((found.potentials - spikes).square())
+        for kind, value in statistics(neuron, found, self.wants).items():
+            self.noted[kind][name] = value
 
 
 class QuantisedRun(TrainingRun):
@@ -286,11 +280,6 @@ def _one_leak(network: SpikingNetwork) -> float:
     return leaks.pop()
 
 
-def _over_neurons(values: Tensor) -> Tensor:
-    """Sum over time of the mean over the neurons: [t, B, ...] to [B]."""
-    return values.flatten(2).mean(2).sum(0) if values.ndim > 2 else values.sum(0)
-
-
 def _scaled_gradient(value: Tensor, factor: float) -> Tensor:
     """The value, whose gradient is multiplied on the way back."""
     return value.detach() + factor * (value - value.detach())
@@ -302,16 +291,21 @@ class TimeLoop(nn.Module):
     Args:
         network: trainable; the parameters of this module.
         quantised: the latter.
+        compiled: the latter as one compiled graph, where ``OneGraph`` can.
     """
 
-    def __init__(self, network: SpikingNetwork, quantised: bool = False) -> None:
+    def __init__(
+        self, network: SpikingNetwork, quantised: bool = False, compiled: bool = False
+    ) -> None:
         super().__init__()
         self.network, self.quantised = network, quantised
+        self.one_graph = OneGraph(network) if quantised and compiled else None
 
     def forward(
         self, x: Tensor, timesteps: int, wants: frozenset[str], chunk: int | None
     ) -> Record:
         """See ``present``."""
-        if self.quantised:
-            return present_at_once(self.network, x, timesteps, wants)
-        return present(self.network, x, timesteps, wants, chunk)
+        if not self.quantised:
+            return present(self.network, x, timesteps, wants, chunk)
+        found = None if self.one_graph is None else self.one_graph.present(x, timesteps, wants)
+        return found or present_at_once(self.network, x, timesteps, wants)

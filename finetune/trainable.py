@@ -1,6 +1,7 @@
 """Neurons that can be trained, in the places of a converted network's, and the way back."""
 
 import copy
+import math
 from dataclasses import replace
 
 import torch
@@ -144,6 +145,13 @@ class TrainableNeuron(SpikingNeuron):
         found = scan(timesteps * current, start, 0, rule, self.compiled)
         emitted, spikes = found.emitted / timesteps, found.spikes / timesteps
         return found._replace(emitted=emitted, spikes=spikes)
+
+    def _total_bounds(self, threshold: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if not torch.compiler.is_compiling():
+            return super()._total_bounds(threshold)
+        # A graph cannot decide by numbers: it has every bound that may be needed.
+        low = self.low / threshold if self.low > -math.inf and self.max_down > 0 else None
+        return low, self.high / threshold if self.high < math.inf else None
 
     def _corrections(self, like: Tensor, time: int, steps: int) -> Tensor | None:
         """Of the timesteps after ``time``, broadcastable to [t, B, ...]; None if all are over."""

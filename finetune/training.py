@@ -64,7 +64,8 @@ class Training:
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
         # the wrapper gives all processes the parameters of the first, which the average copies
-        self.loop = parallel.wrapped(TimeLoop(network, plan.method == "quantised"))
+        loop = TimeLoop(network, plan.method == "quantised", plan.compiled)
+        self.loop = parallel.wrapped(loop)
         decay = plan.optimisation.average
         self.average = None if decay is None else Average(network, decay)
         self.rows: list[dict[str, float]] = []  # one per epoch
