@@ -64,17 +64,19 @@ class OneGraph:
 
 
 def can_be_one_graph(network: SpikingNetwork) -> bool:
-    """Whether a compiler can have the whole quantised network, which takes no decisions in Python.
+    """Whether a compiler can have the whole quantised network, and makes it faster.
 
-    It has one output, it does not depend on the shape of the input, and the surrogate keeps its
-    width; one process trains it, because norms add up over several.
+    It must have one output, must not depend on the shape of the input, and its surrogate must keep
+    its width; one process trains it, because norms add up over several. With neurons whose memory
+    bounds their spikes the graph saves every mask for the gradient, and is slower than its layers.
     """
     *nodes, output = network.graph.nodes
+    neurons = trainable_neurons(network).values()
     return (
         processes.count() == 1
         and isinstance(output.args[0], fx.Node)
         and not any("guard" in node.meta for node in nodes)
-        and all(n.surrogate.final_width is None for n in trainable_neurons(network).values())
+        and not any(n.bounded or n.surrogate.final_width is not None for n in neurons)
     )
 
 

@@ -81,6 +81,12 @@ class TrainableNeuron(SpikingNeuron):
         """Potential before the first timestep, activation units."""
         return (self.log_threshold + self.log_potential).exp()
 
+    @property
+    def bounded(self) -> bool:
+        """Whether memory of its spikes may hold others back, whatever the threshold."""
+        below = self.low > 0 or (self.low > -math.inf and self.max_down > 0)
+        return below or self.high < math.inf
+
     @torch.no_grad()
     def project(self) -> None:
         """Bring the leak back into its range; call it after a step of the optimiser."""
@@ -147,11 +153,7 @@ class TrainableNeuron(SpikingNeuron):
         return found._replace(emitted=emitted, spikes=spikes)
 
     def _total_bounds(self, threshold: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        if not torch.compiler.is_compiling():
-            return super()._total_bounds(threshold)
-        # A graph cannot decide by numbers: it has every bound that may be needed.
-        low = self.low / threshold if self.low > -math.inf and self.max_down > 0 else None
-        return low, self.high / threshold if self.high < math.inf else None
+        return super()._total_bounds(threshold) if self.bounded else (None, None)
 
     def _corrections(self, like: Tensor, time: int, steps: int) -> Tensor | None:
         """Of the timesteps after ``time``, broadcastable to [t, B, ...]; None if all are over."""

@@ -90,9 +90,10 @@ def finetune(
         optimisation: learning rates and the like; by default ``Optimisation()``.
         mixed_precision: bfloat16 for the layers between neurons and for what neurons emit, while
             potentials, parameters and losses stay in float32; None: on GPUs that have it.
-        compiled: neurons by ``torch.compile``, or of a quantised network all of it, which takes
-            minutes at first and then less time; and batch norms by torch's kernel where one process
-            trains. Sums have another order, so that single spikes may differ from a run without it.
+        compiled: neurons by ``torch.compile``, or where it can a quantised network as a whole,
+            which takes minutes at first and then less time; and batch norms by torch's kernel where
+            one process trains. Sums have another order, so that single spikes may differ from a run
+            without it.
         output: folder for the log (log.csv) and the state after each epoch; called again with the
             same arguments, a stopped training goes on and ends with the same numbers.
         seed: of the order of the images and of the T drawn; the caller's generators stay as they

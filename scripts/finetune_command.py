@@ -133,8 +133,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="neurons by torch.compile, with --method quantised the whole network, batch norms by "
-        "torch's kernel: minutes at first, then faster; needs a C++ compiler",
+        help="neurons by torch.compile, with --method quantised often the whole network, and batch "
+        "norms by torch's kernel: minutes at first, then faster; needs a C++ compiler",
     )
     parser.add_argument(
         "--mixed-precision",
