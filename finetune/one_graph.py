@@ -28,7 +28,7 @@ class OneGraph:
 
     def __init__(self, network: SpikingNetwork) -> None:
         self.network = network
-        self.compiled: dict[int, tuple[Any, Callable[..., Any]]] = {}  # by T: shape, function
+        self.compiled: dict[Any, tuple[Any, Callable[..., Any]]] = {}  # shape and function
 
     def present(self, x: Tensor, timesteps: int, wants: frozenset[str]) -> Record | None:
         """See ``present_at_once``.
@@ -38,7 +38,7 @@ class OneGraph:
         Args:
             x: [B, C, ...].
             timesteps: T.
-            wants: statistics for the losses, the same at every call.
+            wants: statistics for the losses.
 
         Returns:
             None for a batch of another shape, and where ``can_be_one_graph`` says no.
@@ -46,12 +46,13 @@ class OneGraph:
         Raises:
             ConversionError: there is nothing to compile with.
         """
-        if timesteps not in self.compiled:
+        key = timesteps, wants
+        if key not in self.compiled:
             if not can_be_one_graph(self.network):
                 return None
             graph = graph_of(self.network, timesteps, wants)
-            self.compiled[timesteps] = x.shape, compile_or_say(graph, dynamic=False)
-        shape, run = self.compiled[timesteps]
+            self.compiled[key] = x.shape, compile_or_say(graph, dynamic=False)
+        shape, run = self.compiled[key]
         if x.shape != shape:
             return None
         outputs, layers = run(x)

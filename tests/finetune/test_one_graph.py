@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import spikeport as sp
+from spikeport.convert import ConversionError
 from spikeport.finetune import one_graph, scan, through_time
 from spikeport.finetune.norms import Normalised, keep_norms
 from spikeport.finetune.optimisation import Optimisation
@@ -123,6 +124,25 @@ def test_what_cannot_be_one_graph_is_run_layer_by_layer(
     assert not one_graph.can_be_one_graph(network)
     found = TimeLoop(network, True, True)(pictures, T, frozenset(), None)
     torch.testing.assert_close(found.answer, present_at_once(network, pictures, T).answer)
+
+
+def test_several_processes_do_not_take_it(pictures, converted, monkeypatch):
+    network = trainable(converted(Branches(), pictures, "if"), Surrogate())
+    assert one_graph.can_be_one_graph(network)
+    monkeypatch.setattr(one_graph.processes, "count", lambda: 2)
+    assert not one_graph.can_be_one_graph(network)
+
+
+class Pair(Branches):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = super().forward(x)
+        return y, 2 * y
+
+
+def test_a_network_of_two_outputs_is_refused_as_ever(pictures, converted):
+    network = trainable(converted(Pair(), pictures, "if"), Surrogate())
+    with pytest.raises(ConversionError, match="returns a tuple"):
+        TimeLoop(network, True, True)(pictures, T, frozenset(), None)
 
 
 def test_a_training_takes_it(pictures, converted, compile_quickly, monkeypatch):
