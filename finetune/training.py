@@ -55,11 +55,7 @@ class Training:
         self.network, self.plan, self.data = network, plan, data
         self.progress = progress and processes.is_first()
         self.device = next(network.parameters()).device
-        for neuron in trainable_neurons(network).values():
-            neuron.compiled = plan.compiled
-        for module in network.modules():
-            if isinstance(module, Normalised):
-                module.quick = plan.compiled
+        set_compiled(network, plan.compiled)
         self.optimiser = plan.optimisation.optimiser(network)
         self.steps = len(data.batches)  # of an epoch
         self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
@@ -260,6 +256,15 @@ class Training:
         if self.plan.patience is None or self.best is None:
             return False
         return len(self.rows) - self.best["epoch"] >= self.plan.patience
+
+
+def set_compiled(network: SpikingNetwork, compiled: bool) -> None:
+    """Whether a trainable network's neurons are compiled, and its norms torch's kernel."""
+    for neuron in trainable_neurons(network).values():
+        neuron.compiled = compiled
+    for module in network.modules():
+        if isinstance(module, Normalised):
+            module.quick = compiled
 
 
 def _memory_format(images: Tensor) -> torch.memory_format:

@@ -5,9 +5,8 @@ from it. Processor time is measured, which other programs disturb less.
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from spikeport.cpu.layer import Layer
 from spikeport.cpu.streams import Levels, Stream, pack
 from spikeport.cpu.synapses import Geometry, Synapses
 from spikeport.scripts.options import positive
+from spikeport.scripts.turns import medians
 
 # input channels, output channels, map size, kernel, groups; maps of one pixel: linear layers
 SHAPES = [
@@ -95,8 +95,8 @@ def break_even(shape: tuple[int, int, int, int, int], spec: Neuron, options: Any
         current = current.unflatten(0, (many.timesteps, many.batch))
         plain.run([], [current], shape=(many.timesteps, many.batch, size, size), threads=threads)
 
-    low, high, torch_time = _interleaved(
-        [lambda: native(few), lambda: native(many), dense], options.repeats
+    low, high, torch_time = medians(
+        [lambda: native(few), lambda: native(many), dense], options.repeats, time.process_time
     )
     slope = max((high - low) / 0.30, 1e-12)
     found = min(max(0.05 + (torch_time - low) / slope, 0.0), 1.0)
@@ -109,16 +109,6 @@ def _packed(spec: Neuron, timesteps: int, channels: int, size: int, density: flo
     signs = 1 - 2 * torch.randint(0, 1 + (spec.max_down > 0), shape)
     spikes = sizes * signs * (torch.rand(shape) < density)
     return pack(spikes.float(), torch.ones(channels), Levels.of(spec.max_up, spec.max_down))
-
-
-def _interleaved(functions: list[Callable[[], Any]], repeats: int) -> list[float]:
-    taken: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats + 1):
-        for function, times in zip(functions, taken, strict=True):
-            start = time.process_time()
-            function()
-            times.append(time.process_time() - start)
-    return [statistics.median(times[1:]) for times in taken]  # the first run warms up
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ batch is random, batch norms are alive, and the median is given.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -16,11 +14,13 @@ import torch
 
 from spikeport.calibration import InitialPotential, MaxThreshold, calibrate
 from spikeport.convert import KINDS, build
-from spikeport.finetune.norms import Normalised, keep_norms
+from spikeport.finetune.norms import keep_norms
 from spikeport.finetune.surrogates import Surrogate
 from spikeport.finetune.through_time import TimeLoop
-from spikeport.finetune.trainable import trainable, trainable_neurons
+from spikeport.finetune.trainable import trainable
+from spikeport.finetune.training import set_compiled
 from spikeport.scripts.options import positive
+from spikeport.scripts.turns import medians
 from spikeport.zoo import load_model
 
 MODELS = ("cifar10/resnet20", "cifar10/vgg16-thin")
@@ -54,25 +54,9 @@ def step(
     x = x.to(memory_format=torch.channels_last)
     keep_norms(network, [x], timesteps, "batch", method == "quantised")
     network.train()
-    for neuron in trainable_neurons(network).values():
-        neuron.compiled = compiled
-    for module in network.modules():
-        if isinstance(module, Normalised):
-            module.quick = compiled
+    set_compiled(network, compiled)
     loop = TimeLoop(network, method == "quantised", compiled)
     return lambda: loop(x, timesteps, frozenset(), None).answer.square().sum().backward()
-
-
-def medians(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:
-    """Seconds of each step, after two to compile it."""
-    seconds: list[list[float]] = [[] for _ in steps]
-    for repeat in range(repeats + 2):
-        for own, run in zip(seconds, steps, strict=True):
-            began = time.perf_counter()
-            run()
-            if repeat > 1:
-                own.append(time.perf_counter() - began)
-    return [statistics.median(own) for own in seconds]
 
 
 if __name__ == "__main__":

@@ -6,10 +6,8 @@ Run as ``python -m spikeport.scripts.kernel_benchmark``.
 import argparse
 import json
 import shlex
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,6 +23,7 @@ from spikeport.cpu.synapses import Geometry, Synapses
 from spikeport.scripts.bench_setup import machine
 from spikeport.scripts.kernel_curves import add_traffic, curves
 from spikeport.scripts.options import positive
+from spikeport.scripts.turns import medians
 
 # input channels, output channels, map size, kernel, groups
 SHAPES = [
@@ -37,7 +36,6 @@ SHAPES = [
     (192, 192, 28, 3, 192),
 ]
 DENSITIES = (0.01, 0.03, 0.1, 0.2)
-PAUSE = 0.05  # seconds; torch's threads spin for some milliseconds after their last work
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,7 +100,7 @@ def measure(
         current = F.conv2d(spikes.flatten(0, 1), weight, None, 1, kernel // 2, 1, groups)
         return neuron(current.unflatten(0, sizes[:2]))[0]
 
-    seconds = _interleaved([native, dense], options.repeats)
+    seconds = medians([native, dense], options.repeats)
     reached = F.conv2d(
         spikes.sum((0, 1))[None], torch.ones(1, inputs, kernel, kernel), padding=kernel // 2
     )
@@ -129,17 +127,6 @@ def _at(
     return measure(
         shape, density, argparse.Namespace(**{**vars(options), "timesteps": timesteps}), peak
     )
-
-
-def _interleaved(functions: list[Callable[[], Any]], repeats: int) -> list[float]:
-    taken: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats + 1):
-        for function, times in zip(functions, taken, strict=True):
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times[1:]) for times in taken]  # the first run warms up
 
 
 def _line(row: dict[str, Any], peak: float) -> str:

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 import spikeport as sp
 from spikeport.convert import ConversionError
 from spikeport.finetune import one_graph, scan, through_time
-from spikeport.finetune.norms import Normalised, keep_norms
+from spikeport.finetune.norms import keep_norms
 from spikeport.finetune.optimisation import Optimisation
 from spikeport.finetune.surrogates import Surrogate
 from spikeport.finetune.through_time import STATISTICS, TimeLoop, present_at_once
 from spikeport.finetune.trainable import trainable
+from spikeport.finetune.training import set_compiled
 from spikeport.scripts import finetune_speed
 
 T = 3
@@ -68,9 +69,7 @@ def test_it_gives_the_same_numbers_and_gradients(kind, norm, pictures, converted
     images = pictures.double()
     if norm:
         keep_norms(network, [images], T, "batch", True)
-        for module in network.modules():
-            if isinstance(module, Normalised):
-                module.quick = True
+        set_compiled(network, True)
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     wanted, grads = learned(network, lambda x: present_at_once(network, x, T, wants), images)
