@@ -134,7 +134,7 @@ def finetune(
             compiled,
             seed,
         )
-        _check_losses(plan, labelled, teacher)
+        _check_losses(plan, labelled, teacher, snn)
         files = _Files(output, snn, plan, recipe)
         start = files.start() or _fitted(snn, loader, recipe, curriculum.first, progress)
         start = processes.from_first(start)
@@ -204,7 +204,13 @@ def _labelled(loader: Iterable[Any]) -> bool:
     return known_labels(next(stream(loader, "", progress=False)))[1] is not None
 
 
-def _check_losses(plan: Plan, labelled: bool, teacher: Teacher | None) -> None:
+def _check_losses(plan: Plan, labelled: bool, teacher: Teacher | None, snn: SpikingNetwork) -> None:
+    reading = plan.losses.needs("activations")
+    if reading and "finetuned" in snn.info:
+        raise ConversionError(
+            f"{', '.join(reading)} need(s) the source network's activations, and this network's "
+            "weights were fine-tuned before; leave it out, or start from the converted network"
+        )
     for what, there in (("labels", labelled), ("teacher", teacher is not None)):
         wanting = plan.losses.needs(what)
         if wanting and not there:

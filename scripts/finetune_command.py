@@ -1,14 +1,16 @@
 """``spikeport finetune``: surrogate-gradient training of a converted network."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from spikeport.calibration.recipes import RECIPES
-from spikeport.convert import ConversionError, processes
+from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.saving import load, save
 from spikeport.finetune import losses
 from spikeport.finetune.norms import NORMS
@@ -102,7 +104,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher",
         metavar="MODEL",
-        help="distil from this model (default: the source network as kept in the file)",
+        help="distil from this model (default: the source network in the file, until it is "
+        "fine-tuned)",
     )
     parser.add_argument("--teacher-checkpoint", metavar="F", help="weights of MODEL")
     parser.add_argument(
@@ -186,9 +189,6 @@ def run(options: argparse.Namespace) -> None:
         if options.validation:
             held_out = image_folder(options.validation, network.info["input"])
             validation = loader(_Kept(held_out), options.batch_size, shuffle=False)
-        teacher: Any = network.analog
-        if options.teacher:
-            teacher = load_model(options.teacher, options.teacher_checkpoint).to(device)
         data: Dataset[Any] = _Kept(chosen)
         data = _Augmented(data) if options.augment else data
         data = _Images(data) if options.no_labels else data
@@ -197,7 +197,7 @@ def run(options: argparse.Namespace) -> None:
             loader(data, options.batch_size, shuffle=True),
             options.timesteps,
             options.epochs,
-            teacher,
+            _teacher(network, options, device),
             losses=options.losses,
             validation=validation,
             patience=options.patience,
@@ -219,6 +219,21 @@ def run(options: argparse.Namespace) -> None:
             tuned.info["calibration_images"] = sorted(used)
             save(tuned.cpu(), options.output)
             print(f"{options.output}: {options.epochs} epochs on {count} images")
+
+
+def _teacher(
+    network: SpikingNetwork, options: argparse.Namespace, device: torch.device
+) -> Callable[[Tensor], Any] | None:
+    if options.teacher:
+        return load_model(options.teacher, options.teacher_checkpoint).to(device)
+    if "finetuned" not in network.info:
+        return network.analog
+    if options.losses is None:
+        raise ConversionError(
+            f"'{options.network}' was fine-tuned before, so its weights are no longer those of a "
+            "source network to distil from; pass --teacher MODEL, or --losses without distillation"
+        )
+    return None
 
 
 def _optimisation(options: argparse.Namespace) -> Optimisation:

@@ -285,6 +285,12 @@ def test_what_does_not_go_together_is_refused(options, message, snn, digits):
         quick(snn, digits, **options)
 
 
+def test_trained_weights_give_no_activations_of_the_source(snn, digits):
+    tuned = quick(snn, digits)
+    with pytest.raises(ConversionError, match="RateMatching need.* were fine-tuned before"):
+        quick(tuned, digits, losses=[CrossEntropy(), RateMatching()])
+
+
 def test_unusable_data_are_refused(snn, digits):
     with pytest.raises(ConversionError, match="no labels and there is no teacher"):
         sp.finetune(snn, [digits.test[0][0]], 2, progress=False)

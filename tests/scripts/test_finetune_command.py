@@ -103,6 +103,21 @@ def test_a_folder_without_classes_is_learnt_from_the_teacher(folder, tmp_path, c
     assert "terms=(Distillation(" in load(tuned).info["finetuned"]
 
 
+def test_a_fine_tuned_network_is_no_teacher(folder, tmp_path, capsys):
+    net, tuned, again = (str(tmp_path / name) for name in ("net.snn", "tuned.snn", "again.snn"))
+    data = ["--data", str(folder), "--images", "2", "--batch-size", "2"]
+    assert main(["convert", "cifar10/resnet20", *data, "--neuron", "if", "-o", net]) == 0
+    options = [*data, "-T", "1", "--epochs", "1", "--recipe", "none"]
+    assert main(["finetune", net, *options, "--losses", "cross-entropy", "-o", tuned]) == 0
+    capsys.readouterr()
+    for losses in ([], ["--losses", "cross-entropy,distillation"]):
+        assert main(["finetune", tuned, *options, *losses, "-o", again]) == 2
+        assert "teacher" in capsys.readouterr().err
+        assert not Path(again).exists()
+    assert main(["finetune", tuned, *options, "--losses", "cross-entropy", "-o", again]) == 0
+    assert main(["finetune", tuned, *options, "--teacher", "cifar10/resnet20", "-o", again]) == 0
+
+
 def test_a_loss_that_is_none_is_named(folder, capsys):
     arguments = ["finetune", "x.snn", "--data", str(folder), "-T", "1", "-o", "y.snn"]
     with pytest.raises(SystemExit):
