@@ -228,7 +228,7 @@ def _teacher(
         return load_model(options.teacher, options.teacher_checkpoint).to(device)
     if "finetuned" not in network.info:
         return network.analog
-    if options.losses is None:
+    if options.losses is None or any(term.teacher for term in options.losses):
         raise ConversionError(
             f"'{options.network}' was fine-tuned before, so its weights are no longer those of a "
             "source network to distil from; pass --teacher MODEL, or --losses without distillation"

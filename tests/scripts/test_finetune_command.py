@@ -112,7 +112,7 @@ def test_a_fine_tuned_network_is_no_teacher(folder, tmp_path, capsys):
     capsys.readouterr()
     for losses in ([], ["--losses", "cross-entropy,distillation"]):
         assert main(["finetune", tuned, *options, *losses, "-o", again]) == 2
-        assert "teacher" in capsys.readouterr().err
+        assert "pass --teacher MODEL" in capsys.readouterr().err
         assert not Path(again).exists()
     assert main(["finetune", tuned, *options, "--losses", "cross-entropy", "-o", again]) == 0
     assert main(["finetune", tuned, *options, "--teacher", "cifar10/resnet20", "-o", again]) == 0
