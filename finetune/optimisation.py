@@ -23,7 +23,8 @@ class Optimisation:
     Attributes:
         algorithm: "adamw", or "sgd" with Nesterov momentum 0.9.
         rate: learning rate of weights and biases at its peak, > 0.
-        neuron_rate: the same of logarithms of thresholds and potentials, and of leaks.
+        neuron_rate: the same of logarithms of thresholds and potentials, of leaks, and of the
+            corrections of a timestep's current, which count in thresholds rather than in weights.
         weight_decay: of weights of two dimensions and more, >= 0; others have none.
         warm_up: share of the steps in which the rate rises from 0, in [0, 1); then it falls to 0
             with a cosine.
@@ -85,11 +86,11 @@ def _share_of_peak(step: int, rising: int, steps: int) -> float:
 def _groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:
     found: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "neurons": []}
     for module in network.modules():
-        for name, value in module.named_parameters(recurse=False):
+        for value in module.parameters(recurse=False):
             if value.requires_grad and value.numel():
-                of_neuron = isinstance(module, TrainableNeuron) and name != "correction"
-                bias = value.ndim < 2 or name == "correction"
-                found["neurons" if of_neuron else "biases" if bias else "weights"].append(value)
+                of_neuron = isinstance(module, TrainableNeuron)
+                kind = "neurons" if of_neuron else "biases" if value.ndim < 2 else "weights"
+                found[kind].append(value)
     return found
 
 

@@ -37,7 +37,7 @@ class TrainableNeuron(SpikingNeuron):
         log_threshold: log θ, shaped like θ.
         log_potential: log v0/θ, shaped like θ: the initial potential keeps its place below the
             threshold when this moves.
-        correction: as in ``SpikingNeuron``; trained with the biases.
+        correction: as in ``SpikingNeuron``.
         leak: factor on the potential before each timestep, a scalar in (0, 1]; None where the kind
             of neuron has none.
         width: of the surrogate at present, in thresholds.

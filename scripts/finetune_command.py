@@ -162,7 +162,7 @@ def _add_optimisation(parser: argparse.ArgumentParser) -> None:
         "--neuron-rate",
         type=float,
         metavar="RATE",
-        help="that of thresholds and potentials (default: ten times the other)",
+        help="that of thresholds, potentials and corrections (default: ten times the other)",
     )
     parser.add_argument(
         "--weight-decay", type=float, default=1e-4, metavar="D", help="default: 1e-4"
