@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
-    from spikeport.convert.early_exit import EarlyExit
     from spikeport.convert.errors import ConversionError
-    from spikeport.convert.extension import register_op
-    from spikeport.convert.input_encoding import EventFrames, Poisson, TimeToFirstSpike
     from spikeport.convert.network import SpikingNetwork
     from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
-    from spikeport.convert.saving import load, save
+    from spikeport.convert.saving.container import load, save
+    from spikeport.convert.simulation.early_exit import EarlyExit
+    from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
+    from spikeport.convert.tracing.register_op import register_op
     from spikeport.finetune.tuning import finetune
-    from spikeport.report.cost import cost
-    from spikeport.report.curve import Curve
-    from spikeport.report.energy import EnergyTable
-    from spikeport.report.exit_calibration import calibrate_exit
-    from spikeport.report.inspection import Inspection
-    from spikeport.report.page import write_report
-    from spikeport.report.sweeping import sweep
+    from spikeport.report.costing.cost import cost
+    from spikeport.report.inspecting.inspection import Inspection
+    from spikeport.report.operations.energy import EnergyTable
+    from spikeport.report.page.write_report import write_report
+    from spikeport.report.sweeping.curve import Curve
+    from spikeport.report.sweeping.exit_calibration import calibrate_exit
+    from spikeport.report.sweeping.sweep import sweep
     from spikeport.zoo.pipeline import inspect, load_source, to_snn
 
 __version__ = "0.1.0"
@@ -59,28 +59,28 @@ __all__ = [
 _HOMES = {
     "RECIPES": "spikeport.calibration.recipes",
     "ConversionError": "spikeport.convert.errors",
-    "Curve": "spikeport.report.curve",
+    "Curve": "spikeport.report.sweeping.curve",
     "Differential": "spikeport.convert.neurons",
-    "Inspection": "spikeport.report.inspection",
-    "EarlyExit": "spikeport.convert.early_exit",
-    "EnergyTable": "spikeport.report.energy",
-    "EventFrames": "spikeport.convert.input_encoding",
+    "Inspection": "spikeport.report.inspecting.inspection",
+    "EarlyExit": "spikeport.convert.simulation.early_exit",
+    "EnergyTable": "spikeport.report.operations.energy",
+    "EventFrames": "spikeport.convert.simulation.input_encoding",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
-    "Poisson": "spikeport.convert.input_encoding",
+    "Poisson": "spikeport.convert.simulation.input_encoding",
     "SpikingNetwork": "spikeport.convert.network",
     "finetune": "spikeport.finetune.tuning",
     "inspect": "spikeport.zoo.pipeline",
-    "TimeToFirstSpike": "spikeport.convert.input_encoding",
-    "calibrate_exit": "spikeport.report.exit_calibration",
-    "cost": "spikeport.report.cost",
-    "load": "spikeport.convert.saving",
+    "TimeToFirstSpike": "spikeport.convert.simulation.input_encoding",
+    "calibrate_exit": "spikeport.report.sweeping.exit_calibration",
+    "cost": "spikeport.report.costing.cost",
+    "load": "spikeport.convert.saving.container",
     "load_source": "spikeport.zoo.pipeline",
-    "register_op": "spikeport.convert.extension",
-    "save": "spikeport.convert.saving",
-    "sweep": "spikeport.report.sweeping",
+    "register_op": "spikeport.convert.tracing.register_op",
+    "save": "spikeport.convert.saving.container",
+    "sweep": "spikeport.report.sweeping.sweep",
     "to_snn": "spikeport.zoo.pipeline",
-    "write_report": "spikeport.report.page",
+    "write_report": "spikeport.report.page.write_report",
 }
 
 
@@ -96,7 +96,7 @@ class _Package(ModuleType):
     """This package: its attribute ``finetune`` is the function, not the folder of that name.
 
     Python binds every imported folder to its package. This one would hide the function once any
-    file of it has been imported; ``from spikeport.finetune.losses import …`` does not need it.
+    file of it has been imported; ``from spikeport.finetune.tuning import …`` does not need it.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

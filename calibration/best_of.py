@@ -134,7 +134,7 @@ def _flat(output: Any) -> Tensor:
 def _numbers(network: SpikingNetwork) -> dict[str, Any]:
     """What passes change."""
     values = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    specs = {name: neuron.spec for name, neuron in network.neurons.items()}
+    specs = {name: neuron.model for name, neuron in network.neurons.items()}
     return {"values": values, "specs": specs, "delay": network.readout_delay}
 
 
@@ -142,5 +142,5 @@ def _restore(network: SpikingNetwork, numbers: dict[str, Any]) -> None:
     for name, value in [*network.named_parameters(), *network.named_buffers()]:
         value.data = numbers["values"][name].clone()
     for name, neuron in network.neurons.items():
-        neuron.spec = numbers["specs"][name]
+        neuron.model = numbers["specs"][name]
     network.readout_delay = numbers["delay"]

@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from spikeport.calibration.layerwise import LayerwisePass, NeuronView
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.simulate import _Run
+from spikeport.convert.simulation.run import Run
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BiasOnset(LayerwisePass):
         neuron.correction.data = (share[:, None] - 1) * bias
 
 
-class _Silent(_Run):
+class _Silent(Run):
     """A timestep in which no neuron fires."""
 
     def biases(self) -> dict[str, Tensor]:

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeport.calibration.threshold import check_timesteps
-from spikeport.convert import SpikingNetwork, SpikingNeuron
+from spikeport.convert import NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.graph import attribute
-from spikeport.convert.roles import IN_TIME
-from spikeport.convert.saved_layers import own_tensors
-from spikeport.convert.simulate import _Run
+from spikeport.convert.graph.nodes import attribute
+from spikeport.convert.graph.roles import IN_TIME
+from spikeport.convert.saving.layers import own_tensors
+from spikeport.convert.simulation.run import Run
 
 PORTION_BYTES = 2**28  # of the largest tensor over all timesteps
 READING_BYTES = 2**30  # of all that is noted of the source
@@ -43,7 +43,7 @@ class NeuronView:
     """
 
     name: str
-    neuron: SpikingNeuron
+    neuron: NeuronLayer
     current: Tensor
     source_current: Tensor
     portion: int
@@ -223,7 +223,7 @@ def _weights_of_one_layer(network: SpikingNetwork) -> set[str]:
     }
 
 
-class _Adjusting(_Run):
+class _Adjusting(Run):
     """A run on torch that calls the passes before a layer is evaluated."""
 
     def __init__(

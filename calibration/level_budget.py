@@ -9,9 +9,9 @@ from torch import Tensor
 
 from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import check_timesteps, fit_threshold
-from spikeport.convert import ConversionError, Neuron, SpikingNetwork, SpikingNeuron
+from spikeport.convert import ConversionError, Neuron, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.neurons import Differential, MultiThreshold, Spec, SpiCalib
+from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel, SpiCalib
 
 FRONTIER = 2000  # combinations kept after each layer
 
@@ -73,7 +73,7 @@ class LevelBudget:
         neurons = network.neurons
         for name, neuron in neurons.items():
             for levels in self.levels:
-                _require_levels(name, neuron.spec, levels)
+                _require_levels(name, neuron.model, levels)
         network.check_calibrated()
         images = _first_images(batches, self.images)
         wanted = _log_softmax(network.analog(images))
@@ -97,14 +97,14 @@ class LevelBudget:
         self,
         network: SpikingNetwork,
         name: str,
-        neuron: SpikingNeuron,
+        neuron: NeuronLayer,
         levels: int,
         images: Tensor,
         wanted: Tensor,
     ) -> tuple[float, float, int]:
         """Spikes of a layer, divergence it causes, and its number of neurons times images."""
         spikes, size = 0.0, 0
-        spec, tensors = neuron.spec, [own.detach() for own in neuron.parameters()]
+        spec, tensors = neuron.model, [own.detach() for own in neuron.parameters()]
         set_levels(neuron, levels)
 
         def spiking(current: Tensor) -> Tensor:
@@ -119,23 +119,23 @@ class LevelBudget:
             with activations(network, {name: spiking}):
                 found = _log_softmax(network.analog(images))
         finally:
-            neuron.spec = spec
+            neuron.model = spec
             for own, value in zip(neuron.parameters(), tensors, strict=True):
                 own.data = value
         divergence = ((wanted.exp() - found.exp()) * (wanted - found)).sum(-1).mean()
         return spikes, float(divergence), size
 
 
-def set_levels(neuron: SpikingNeuron, levels: int) -> None:
+def set_levels(neuron: NeuronLayer, levels: int) -> None:
     """Give a layer another number of spikes per timestep; its range and v0 / θ stay."""
-    old, theta = neuron.spec.max_up, neuron.threshold.detach()
+    old, theta = neuron.model.max_up, neuron.threshold.detach()
     start = neuron.v0 / theta
-    neuron.spec = with_levels(neuron.spec, levels)
+    neuron.model = with_levels(neuron.model, levels)
     fit_threshold(neuron, theta * (old / levels))
     neuron.v0.data = start * neuron.threshold
 
 
-def with_levels(spec: Spec, levels: int) -> Spec:
+def with_levels(spec: NeuronModel, levels: int) -> NeuronModel:
     """The same kind of neuron with another largest event."""
     if isinstance(spec, Differential):
         coder = with_levels(spec.coder, levels)
@@ -183,7 +183,7 @@ def _first_images(batches: Iterable[Any], wanted: int) -> Tensor:
     return torch.cat(found)[:wanted]
 
 
-def _require_levels(name: str, spec: Spec, levels: int) -> None:
+def _require_levels(name: str, spec: NeuronModel, levels: int) -> None:
     if not isinstance(spec, (Neuron, MultiThreshold, Differential, SpiCalib)):
         raise ConversionError(
             f"layer '{name}' has a {type(spec).__name__}, whose levels LevelBudget cannot choose; "

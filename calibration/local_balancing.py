@@ -18,7 +18,7 @@ from spikeport.calibration.threshold import (
     known_range,
     require_fires,
 )
-from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
 
 
@@ -76,7 +76,7 @@ class LocalThresholdBalancing:
             require_fires(name, ranges[name])
             fit_threshold(neuron, filled(ranges[name]) / neuron.max_up)
 
-    def _balance(self, neuron: SpikingNeuron, span: Tensor) -> Callable[[Tensor], Tensor]:
+    def _balance(self, neuron: NeuronLayer, span: Tensor) -> Callable[[Tensor], Tensor]:
         """An activation that updates the range [C], in place, whenever it is evaluated."""
         dtype = span.dtype
 

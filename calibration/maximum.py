@@ -16,7 +16,7 @@ from spikeport.calibration.threshold import (
     known_range,
     require_fires,
 )
-from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MaxThreshold(ThresholdPass):
         """The scopes that it knows."""
         return (*SCOPES, "neuron")
 
-    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
+    def relu_range(self, histogram: ChannelHistogram, neuron: NeuronLayer) -> Tensor:
         """[C], activation units."""
         return histogram.maximum
 

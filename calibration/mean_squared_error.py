@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikeport.calibration.statistics import ChannelHistogram
 from spikeport.calibration.threshold import ThresholdPass, check_timesteps
-from spikeport.convert import SpikingNeuron
+from spikeport.convert import NeuronLayer
 
 CANDIDATES = 95
 
@@ -30,7 +30,7 @@ class MeanSquaredErrorThreshold(ThresholdPass):
         super().__post_init__()
         check_timesteps("MeanSquaredErrorThreshold", self.timesteps)
 
-    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
+    def relu_range(self, histogram: ChannelHistogram, neuron: NeuronLayer) -> Tensor:
         """[C], activation units."""
         levels, most = self.timesteps * self.per_range(neuron), self.timesteps * neuron.max_up
         best = histogram.maximum.clone()

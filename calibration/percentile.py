@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikeport.calibration.statistics import ChannelHistogram
 from spikeport.calibration.threshold import ThresholdPass
-from spikeport.convert import ConversionError, SpikingNeuron
+from spikeport.convert import ConversionError, NeuronLayer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PercentileThreshold(ThresholdPass):
                     f"PercentileThreshold.{name} is {value!r}; expected 0 < p <= 100"
                 )
 
-    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
+    def relu_range(self, histogram: ChannelHistogram, neuron: NeuronLayer) -> Tensor:
         """[C], activation units."""
         return histogram.percentile(self.percentile)
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from spikeport.calibration.layerwise import LayerwisePass, run_layerwise
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.neurons import Spec
+from spikeport.convert.neurons import NeuronModel
 
 
 class Pass(Protocol):
@@ -37,7 +37,7 @@ class Recipe:
 
     source: str
     passes: Callable[[SpikingNetwork, int], list[Pass]]
-    neuron: Spec | None = None
+    neuron: NeuronModel | None = None
     for_one_T: bool = False
     latency: str = "streaming"
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from spikeport.calibration.default_recipes import OURS
 from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.maximum import MaxThreshold
 from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
-from spikeport.calibration.ours import OURS
 from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.published import PUBLISHED
 from spikeport.calibration.recipe import Pass, Recipe, run_passes

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
 
 BINS = 2048
@@ -133,13 +133,13 @@ def require_finite(name: str, values: Tensor) -> None:
         )
 
 
-def by_channel(neuron: SpikingNeuron, values: Tensor) -> Tensor:
+def by_channel(neuron: NeuronLayer, values: Tensor) -> Tensor:
     """[B, ...] values of a layer as [C, N]."""
     if values.ndim == 1:  # [B] has one channel
         return values[None]
     return values.movedim(neuron.channel_dim, 0).flatten(1)
 
 
-def magnitude(neuron: SpikingNeuron, current: Tensor) -> Tensor:
+def magnitude(neuron: NeuronLayer, current: Tensor) -> Tensor:
     """What a threshold has to cover: what is above 0 of a ReLU's, else the absolute value."""
     return current.clamp_min(0) if neuron.low == 0 else current.abs()

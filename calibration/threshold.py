@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikeport.calibration.statistics import ChannelHistogram, collect, pooled
-from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 
 HEADROOM = 1.2
 SCOPES = ("model", "layer", "channel")
@@ -77,11 +77,11 @@ class ThresholdPass:
             span = self._range(neuron, found[name]).expand(neuron.channels)
             fit_threshold(neuron, span / self.per_range(neuron))
 
-    def per_range(self, neuron: SpikingNeuron) -> int:
+    def per_range(self, neuron: NeuronLayer) -> int:
         """Spikes in one timestep that make up a layer's range."""
         return self.spikes_per_range or neuron.max_up
 
-    def relu_range(self, histogram: ChannelHistogram, neuron: SpikingNeuron) -> Tensor:
+    def relu_range(self, histogram: ChannelHistogram, neuron: NeuronLayer) -> Tensor:
         """The range to represent for each channel, [C], from the currents above 0."""
         raise TypeError(f"{type(self).__name__} does not say which range a ReLU needs")
 
@@ -89,7 +89,7 @@ class ThresholdPass:
         """What a linear quantity's range is a multiple of, [C], from the currents' magnitudes."""
         return histogram.maximum
 
-    def _range(self, neuron: SpikingNeuron, histogram: ChannelHistogram) -> Tensor:
+    def _range(self, neuron: NeuronLayer, histogram: ChannelHistogram) -> Tensor:
         known = known_range(neuron)
         if known is not None:
             return torch.full_like(histogram.maximum, known)
@@ -99,7 +99,7 @@ class ThresholdPass:
 
 
 def _pooled_by_kind(
-    neurons: dict[str, SpikingNeuron], found: dict[str, ChannelHistogram]
+    neurons: dict[str, NeuronLayer], found: dict[str, ChannelHistogram]
 ) -> dict[str, ChannelHistogram]:
     """One histogram for all ReLUs, one for all linear quantities."""
     shared: dict[bool, ChannelHistogram] = {}
@@ -113,7 +113,7 @@ def _pooled_by_kind(
     return {name: shared[neuron.low == 0] for name, neuron in neurons.items()}
 
 
-def known_range(neuron: SpikingNeuron) -> float | None:
+def known_range(neuron: NeuronLayer) -> float | None:
     """The largest magnitude of an activation that is bounded, such as 6; None for the others."""
     known = [abs(end) for end in (neuron.low, neuron.high) if end and math.isfinite(end)]
     return max(known) if known else None
@@ -133,7 +133,7 @@ def require_fires(name: str, largest: Tensor) -> None:
         )
 
 
-def fit_threshold(neuron: SpikingNeuron, threshold: Tensor, start: float = 0.0) -> None:
+def fit_threshold(neuron: NeuronLayer, threshold: Tensor, start: float = 0.0) -> None:
     """Give a neuron layer a threshold and nothing that was fitted to another one.
 
     Args:

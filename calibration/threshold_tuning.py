@@ -12,7 +12,7 @@ from tqdm import tqdm
 from spikeport.calibration.best_of import distances
 from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import fit_threshold
-from spikeport.convert import ConversionError, SpikingNetwork, SpikingNeuron
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels
 
 AT_ONCE = 8  # images whose activations are kept for a gradient
@@ -114,7 +114,7 @@ class _Quantiser:
         offset: v0/θ − 1/2, [C].
     """
 
-    def __init__(self, neuron: SpikingNeuron, levels: int) -> None:
+    def __init__(self, neuron: NeuronLayer, levels: int) -> None:
         self.neuron, self.levels = neuron, levels
         theta = neuron.threshold.detach()
         self.start = (theta * neuron.max_up).log()

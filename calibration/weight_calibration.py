@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from spikeport.calibration.layerwise import LayerwisePass, WeightedView
 from spikeport.calibration.statistics import require_finite
 from spikeport.convert import ConversionError
-from spikeport.convert.same_padding import Conv2dSame, pad_same
+from spikeport.convert.graph.same_padding import Conv2dSame, pad_same
 
 MORE = 1.25  # data for the next solution, relative to the last
 

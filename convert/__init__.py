@@ -3,14 +3,14 @@
 from spikeport.convert.build import build
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.network import SpikingNetwork
-from spikeport.convert.neurons import KINDS, Neuron, SpikingNeuron, neuron_spec
+from spikeport.convert.neurons import KINDS, Neuron, NeuronLayer, neuron_model
 
 __all__ = [
     "KINDS",
     "ConversionError",
     "Neuron",
     "SpikingNetwork",
-    "SpikingNeuron",
+    "NeuronLayer",
     "build",
-    "neuron_spec",
+    "neuron_model",
 ]

@@ -11,14 +11,14 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph import location
+from spikeport.convert.graph.nodes import location
+from spikeport.convert.graph.roles import assign_roles, in_time
 from spikeport.convert.network import SpikingNetwork
-from spikeport.convert.neurons import Spec
-from spikeport.convert.normalise import normalise
+from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.replace import make_inputs_spike, replace_activations
-from spikeport.convert.roles import assign_roles, in_time
-from spikeport.convert.source_copy import copied
-from spikeport.convert.tracer import trace
+from spikeport.convert.tracing.normalize import normalize
+from spikeport.convert.tracing.source_copy import copied
+from spikeport.convert.tracing.tracer import trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
 
@@ -27,7 +27,7 @@ TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms round
 def build(
     model: nn.Module,
     example: Tensor,
-    spec: Spec,
+    spec: NeuronModel,
     analog_bottlenecks: bool = False,
     simplify: Callable[[nn.Module], None] | None = None,
 ) -> SpikingNetwork:
@@ -78,13 +78,13 @@ def build(
 def _convert(
     model: nn.Module,
     example: Tensor,
-    spec: Spec,
+    spec: NeuronModel,
     analog_bottlenecks: bool,
     simplify: Callable[[nn.Module], None] | None,
 ) -> SpikingNetwork:
     """``build`` without its checks of what the network computes."""
     graph, root = trace(model, example[:2], simplify)
-    normalise(graph, root)
+    normalize(graph, root)
     replace_activations(graph, root, spec)
     unsupported = assign_roles(graph, root)
     if not unsupported and not analog_bottlenecks:

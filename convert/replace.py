@@ -6,15 +6,15 @@ from numbers import Number
 
 from torch import Tensor, fx, nn
 
-from spikeport.convert.graph import eliminate_dead, module_of, place, unique
-from spikeport.convert.neurons import Spec, SpikingNeuron
-from spikeport.convert.ops import MOVES, SLOPED, WEIGHTED
-from spikeport.convert.roles import assign_roles, in_time
+from spikeport.convert.graph.nodes import eliminate_dead, module_of, place, unique
+from spikeport.convert.graph.ops import MOVES, SLOPED, WEIGHTED
+from spikeport.convert.graph.roles import assign_roles, in_time
+from spikeport.convert.neurons import NeuronLayer, NeuronModel
 
 RESHAPING = MOVES | {"pad"}
 
 
-def replace_activations(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
+def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> None:
     """Every ``clamp(x, low, high)`` with low <= 0 <= high, however written, becomes a neuron.
 
     Neurons are named after the source model's modules (``layer1.0.act2``); the second call of one
@@ -52,7 +52,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
     eliminate_dead(graph)
 
 
-def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, spec: Spec) -> None:
+def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, spec: NeuronModel) -> None:
     """A signed neuron on what a node reads."""
     source = node.args[0] if node.args else node.kwargs["input"]
     module = str(node.target) if node.op == "call_module" else ""
@@ -61,7 +61,7 @@ def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, spec: Spec) 
     node.replace_input_with(source, new)
 
 
-def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: Spec) -> None:
+def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> None:
     """Signed neurons where a weighted layer would read an analog value.
 
     That is a linear bottleneck, or what comes out of a difference op. The layers that read the
@@ -90,14 +90,14 @@ def insert_neuron(
     source: fx.Node,
     after: fx.Node,
     name: str,
-    spec: Spec,
+    spec: NeuronModel,
     low: float,
     high: float,
 ) -> fx.Node:
     """A neuron called ``name`` reading ``source``, placed after the node ``after``."""
     value = after.meta["value"]
     dim = -1 if value.ndim > 2 and _channel_axis(source) == value.ndim - 1 else 1
-    neuron = SpikingNeuron(spec, value.shape[dim] if value.ndim > 1 else 1, low, high, dim)
+    neuron = NeuronLayer(spec, value.shape[dim] if value.ndim > 1 else 1, low, high, dim)
     place(root, name, neuron.to(value.device, value.dtype))
     with graph.inserting_after(after):
         new = graph.call_module(name, (source,))

@@ -14,18 +14,18 @@ from spikeport.calibration import calibrate, check_recipe
 from spikeport.calibration.recipes import Pass
 from spikeport.convert import ConversionError, Neuron, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.input_encoding import Constant
-from spikeport.convert.saving import load, save
-from spikeport.finetune.curriculum import Curriculum
-from spikeport.finetune.evaluation import known_labels
-from spikeport.finetune.keeping import save_atomically, write_log
-from spikeport.finetune.losses import Loss, Sum, default_losses
-from spikeport.finetune.norms import keep_norms
-from spikeport.finetune.optimisation import Optimisation
-from spikeport.finetune.plan import Plan
-from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.trainable import trainable
-from spikeport.finetune.training import Data, Teacher, Training
+from spikeport.convert.saving.container import load, save
+from spikeport.convert.simulation.input_encoding import Constant
+from spikeport.finetune.gradient.batch_norms import keep_norms
+from spikeport.finetune.neuron.surrogates import Surrogate
+from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.training.checkpoint_files import save_atomically, write_log
+from spikeport.finetune.training.evaluation import known_labels
+from spikeport.finetune.training.losses import Loss, Sum, default_losses
+from spikeport.finetune.training.optimisation import Optimisation
+from spikeport.finetune.training.plan import Plan
+from spikeport.finetune.training.timestep_schedule import Curriculum
+from spikeport.finetune.training.training import Data, Teacher, Training
 
 CALIBRATION_IMAGES = 1024  # of the training data, to fit thresholds and norms to
 STATE, LOG, START = "state.pt", "log.csv", "start.snn"
@@ -182,16 +182,16 @@ def _check(
 
 def _check_leak(snn: SpikingNetwork, leak: float | str | None) -> None:
     for name, neuron in snn.neurons.items():
-        if leak is not None and not isinstance(neuron.spec, Neuron):
+        if leak is not None and not isinstance(neuron.model, Neuron):
             raise ConversionError(
-                f"leak={leak!r}, but layer '{name}' has {type(neuron.spec).__name__} neurons, "
+                f"leak={leak!r}, but layer '{name}' has {type(neuron.model).__name__} neurons, "
                 'which have no leak; convert with Neuron, such as neuron="if"'
             )
 
 
 def _check_quantised(snn: SpikingNetwork) -> None:
     for name, neuron in snn.neurons.items():
-        spec = neuron.spec
+        spec = neuron.model
         if not isinstance(spec, Neuron) or spec.hard_reset or spec.leak != 1:
             raise ConversionError(
                 f"layer '{name}': method=\"quantised\" needs neurons whose spikes of T timesteps "

@@ -1,17 +1,23 @@
 """Measure a spiking network: accuracy against latency, spikes, operations, energy estimate."""
 
-from spikeport.report.complexity import complexity
-from spikeport.report.cost import Cost, cost
-from spikeport.report.curve import Curve
-from spikeport.report.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, MEMORIES, TABLES, EnergyTable
-from spikeport.report.exit_calibration import calibrate_exit
-from spikeport.report.inspecting import inspect
-from spikeport.report.inspection import Inspection
-from spikeport.report.page import write_report
-from spikeport.report.plot import plot_curves
-from spikeport.report.share import Share, spike_driven
-from spikeport.report.sweeping import sweep
-from spikeport.report.synapses import Synapses, count_synapses
+from spikeport.report.costing.cost import Cost, cost
+from spikeport.report.costing.neurobench import complexity
+from spikeport.report.inspecting.inspect import inspect
+from spikeport.report.inspecting.inspection import Inspection
+from spikeport.report.operations.energy import (
+    CMOS_45NM_FP32,
+    CMOS_45NM_INT8,
+    MEMORIES,
+    TABLES,
+    EnergyTable,
+)
+from spikeport.report.operations.spike_driven import Share, spike_driven
+from spikeport.report.operations.synapses import Synapses, count_synapses
+from spikeport.report.page.write_report import write_report
+from spikeport.report.sweeping.curve import Curve
+from spikeport.report.sweeping.exit_calibration import calibrate_exit
+from spikeport.report.sweeping.plot import plot_curves
+from spikeport.report.sweeping.sweep import sweep
 
 __all__ = [
     "CMOS_45NM_FP32",

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import KINDS, ConversionError
-from spikeport.report.sweeping import sweep
-from spikeport.scripts import bench_memory, bench_neurons, bench_table
-from spikeport.scripts.bench_device import DEVICES, device_named
-from spikeport.scripts.bench_runs import OURS, Contender, contender, interleaved, names, ours
-from spikeport.scripts.bench_setup import CALIBRATION_BATCHES, Subject, machine, subject
+from spikeport.report.sweeping.sweep import sweep
+from spikeport.scripts.bench import memory as bench_memory
+from spikeport.scripts.bench import neurons as bench_neurons
+from spikeport.scripts.bench import table as bench_table
+from spikeport.scripts.bench.device import DEVICES, device_named
+from spikeport.scripts.bench.runs import OURS, Contender, contender, interleaved, names, ours
+from spikeport.scripts.bench.setup import CALIBRATION_BATCHES, Subject, machine, subject
 from spikeport.scripts.options import positive, timestep_list
 from spikeport.scripts.peers import PEERS, Peer, find
 

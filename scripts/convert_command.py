@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from spikeport.calibration.recipes import RECIPES
-from spikeport.convert.saving import save
+from spikeport.convert.saving.container import save
 from spikeport.scripts.options import (
     add_data,
     add_encoding,

@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from spikeport.report.cost import cost
-from spikeport.report.energy import CMOS_45NM_FP32, MEMORIES, TABLES
+from spikeport.report.costing.cost import cost
+from spikeport.report.operations.energy import CMOS_45NM_FP32, MEMORIES, TABLES
 from spikeport.scripts.options import (
     add_data,
     add_encoding,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import Neuron, SpikingNetwork
-from spikeport.report.page import write_report
+from spikeport.report.page.write_report import write_report
 from spikeport.scripts.options import add_neuron
 from spikeport.zoo.checkpoints import LITE0_PACKAGE, load_model
 from spikeport.zoo.images import input_config, make_transform

@@ -11,13 +11,13 @@ from torchvision.transforms import v2
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.saving import load, save
-from spikeport.finetune import losses
-from spikeport.finetune.norms import NORMS
-from spikeport.finetune.optimisation import ALGORITHMS, Optimisation
-from spikeport.finetune.parallel import loader
-from spikeport.finetune.surrogates import SHAPES, Surrogate
-from spikeport.finetune.through_time import METHODS
+from spikeport.convert.saving.container import load, save
+from spikeport.finetune.distributed import loader
+from spikeport.finetune.gradient.batch_norms import NORMS
+from spikeport.finetune.gradient.through_time import METHODS
+from spikeport.finetune.neuron.surrogates import SHAPES, Surrogate
+from spikeport.finetune.training import losses
+from spikeport.finetune.training.optimisation import ALGORITHMS, Optimisation
 from spikeport.finetune.tuning import finetune
 from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list, together
 from spikeport.zoo.checkpoints import load_model

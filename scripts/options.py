@@ -12,10 +12,15 @@ import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from spikeport.convert import KINDS, ConversionError, Neuron, neuron_spec
-from spikeport.convert.input_encoding import Encoding, Poisson, TimeToFirstSpike, input_encoding
-from spikeport.convert.neurons import Differential, MultiThreshold, Spec
-from spikeport.report.energy import MEMORIES, TABLES, EnergyTable, Memory
+from spikeport.convert import KINDS, ConversionError, Neuron, neuron_model
+from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel
+from spikeport.convert.simulation.input_encoding import (
+    Encoding,
+    Poisson,
+    TimeToFirstSpike,
+    input_encoding,
+)
+from spikeport.report.operations.energy import MEMORIES, TABLES, EnergyTable, Memory
 
 
 def positive(text: str) -> int:
@@ -31,12 +36,12 @@ def timestep_list(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
-def neuron(text: str) -> Spec:
+def neuron(text: str) -> NeuronModel:
     """A name in KINDS, UP:DOWN, mt:EXPONENTS, or diff: before either of the latter."""
     kind, colon, rest = text.partition(":")
     try:
         if not colon:
-            return neuron_spec(text)
+            return neuron_model(text)
         if kind == "diff":
             return Differential(neuron(rest))  # type: ignore[arg-type]  # it refuses other kinds
         return MultiThreshold(int(rest)) if kind == "mt" else Neuron(int(kind), int(rest))
@@ -49,7 +54,7 @@ def neuron(text: str) -> Spec:
         ) from error
 
 
-def neuron_list(text: str) -> list[Spec]:
+def neuron_list(text: str) -> list[NeuronModel]:
     """ "if,8:8,mt:4" as neurons."""
     return [neuron(part) for part in text.split(",")]
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.convert.early_exit import is_scores
-from spikeport.report.page import write_report
+from spikeport.convert.simulation.early_exit import is_scores
+from spikeport.report.page.write_report import write_report
 from spikeport.scripts.options import add_data, add_encoding, loader, timestep_list
 from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.labels import class_names

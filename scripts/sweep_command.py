@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.early_exit import EarlyExit, Rule
-from spikeport.convert.saving import load
-from spikeport.report.exit_calibration import calibrate_exit
-from spikeport.report.sweeping import sweep
+from spikeport.convert.saving.container import load
+from spikeport.convert.simulation.early_exit import EarlyExit, Rule
+from spikeport.report.sweeping.exit_calibration import calibrate_exit
+from spikeport.report.sweeping.sweep import sweep
 from spikeport.scripts.options import (
     add_data,
     add_encoding,

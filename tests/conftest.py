@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from spikeport.convert import extension, ops
+from spikeport.convert.graph import ops
+from spikeport.convert.tracing import register_op as extension
 from spikeport.cuda.available import why_unavailable
 
 
@@ -40,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(text)
     usages = dict(row for kind, row in measured if kind == "kernel usage")
     if usages:
-        from spikeport.scripts.kernel_table import Usage, table
+        from spikeport.scripts.experiments.kernel_table import Usage, table
 
         rows = {name: [Usage(*one) for one in row] for name, row in usages.items()}
         terminalreporter.section("GPU kernels by architecture")

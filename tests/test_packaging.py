@@ -19,13 +19,14 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_PACKAGED = {"tests", "docs", "build", "dist"}
+EXPERIMENTS = Path("scripts", "experiments")  # behind figures of the documentation
 
 
 def tree() -> set[str]:
-    """Dotted names of the root and of every folder below it that holds Python files."""
+    """Dotted names of the root and of every folder below it that holds Python files for users."""
     tops = (p for p in ROOT.iterdir() if p.is_dir() and p.name not in NOT_PACKAGED)
     files = (f for top in tops if not top.name.startswith(".") for f in top.rglob("*.py"))
-    folders = {f.parent.relative_to(ROOT) for f in files}
+    folders = {f.parent.relative_to(ROOT) for f in files} - {EXPERIMENTS}
     return {"spikeport"} | {".".join(("spikeport", *folder.parts)) for folder in folders}
 
 

@@ -103,7 +103,7 @@ def shipped(name: str) -> Path:
         raise ValueError(
             f"{name!r}: Spikeport brings no weights for this model, only for {have or 'none'}. "
             "Pass checkpoint=<a local file>, or train it: "
-            f"python -m spikeport.scripts.train_cifar {name} --data DIR -o OUT."
+            f"python -m spikeport.scripts.experiments.train_cifar {name} --data DIR -o OUT."
         )
     return file
 

@@ -13,13 +13,13 @@ from spikeport.convert import (
     ConversionError,
     SpikingNetwork,
     build,
-    neuron_spec,
+    neuron_model,
     reloading,
 )
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.neurons import Spec
-from spikeport.report import inspecting
-from spikeport.report.inspection import Inspection
+from spikeport.convert.neurons import NeuronModel
+from spikeport.report.inspecting import inspect as inspecting
+from spikeport.report.inspecting.inspection import Inspection
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import input_config
 from spikeport.zoo.timm_layers import simplify
@@ -28,7 +28,7 @@ from spikeport.zoo.timm_layers import simplify
 def to_snn(
     model: nn.Module | str,
     data: Iterable[Any],
-    neuron: str | Spec | None = None,
+    neuron: str | NeuronModel | None = None,
     recipe: str | Sequence[Pass] = "default",
     timesteps: int | None = None,
     *,
@@ -65,7 +65,7 @@ def to_snn(
     if neuron is None:
         own = RECIPES[recipe].neuron if isinstance(recipe, str) else None
         neuron = own or KINDS["signed"]
-    spec = neuron_spec(neuron)
+    spec = neuron_model(neuron)
     by_name = isinstance(model, str)
     source = model if isinstance(model, str) else type(model).__name__
     if isinstance(model, str):
@@ -128,8 +128,8 @@ def inspect(
 ) -> Inspection:
     """Say which layers make the output error, how, and what would mend it.
 
-    See ``spikeport.report.inspecting.inspect`` for what is measured and ``Inspection`` for what
-    comes out.
+    See ``inspect`` in ``spikeport.report.inspecting`` for what is measured and ``Inspection`` for
+    what comes out.
 
     Args:
         snn: converted and calibrated.

@@ -6,8 +6,8 @@ from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from timm.utils.model import reparameterize_model
 from torch import nn
 
-from spikeport.convert import same_padding
-from spikeport.convert.extension import register_op
+from spikeport.convert.graph import same_padding
+from spikeport.convert.tracing.register_op import register_op
 
 SAME_PADDED = {
     Conv2dSame: same_padding.Conv2dSame,

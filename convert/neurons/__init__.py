@@ -2,13 +2,13 @@
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.neurons.differential import Differential
-from spikeport.convert.neurons.family import Neuron
+from spikeport.convert.neurons.integrate_and_fire import Neuron
+from spikeport.convert.neurons.layer import NeuronLayer
+from spikeport.convert.neurons.model import NeuronModel, State
 from spikeport.convert.neurons.multi_threshold import MultiThreshold
-from spikeport.convert.neurons.spec import Spec, State
 from spikeport.convert.neurons.spicalib import SpiCalib
-from spikeport.convert.neurons.spiking_neuron import SpikingNeuron
 
-KINDS: dict[str, Spec] = {
+KINDS: dict[str, NeuronModel] = {
     "if": Neuron(max_up=1, max_down=0),
     "burst": Neuron(max_up=5, max_down=0),
     "signed": Neuron(max_up=1, max_down=1),
@@ -23,17 +23,17 @@ __all__ = [
     "Differential",
     "MultiThreshold",
     "Neuron",
-    "Spec",
+    "NeuronModel",
     "SpiCalib",
-    "SpikingNeuron",
+    "NeuronLayer",
     "State",
-    "neuron_spec",
+    "neuron_model",
 ]
 
 
-def neuron_spec(neuron: str | Spec) -> Spec:
+def neuron_model(neuron: str | NeuronModel) -> NeuronModel:
     """The spec behind a name; a spec is returned as it is. Raises ConversionError otherwise."""
-    if isinstance(neuron, Spec):
+    if isinstance(neuron, NeuronModel):
         return neuron
     if not isinstance(neuron, str) or neuron not in KINDS:
         raise ConversionError(

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.neurons.family import Neuron
+from spikeport.convert.neurons.integrate_and_fire import Neuron
+from spikeport.convert.neurons.model import NeuronModel, State
 from spikeport.convert.neurons.multi_threshold import MultiThreshold, power_towards_zero
-from spikeport.convert.neurons.spec import Spec, State
 
 
 @dataclass(frozen=True)
-class Differential(Spec):
+class Differential(NeuronModel):
     """Sends corrections s of its mean output m; sender and receiver keep m, ``m += s·θ/t``.
 
     Huang et al. 2025, "Differential Coding for Training-Free ANN-to-SNN Conversion". In terms of
@@ -66,7 +66,7 @@ class Differential(Spec):
         lowest: Tensor | None = None,
         highest: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Integrate what the mean does not explain, fire a correction; see ``Spec.step``."""
+        """Integrate what the mean does not explain, fire a correction; see ``NeuronModel.step``."""
         assert state.total is not None
         mean = _mean(state)
         v = state.v + (current - mean * threshold)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikeport.convert.neurons.family import bound, require_integer
-from spikeport.convert.neurons.spec import Spec, State
+from spikeport.convert.neurons.integrate_and_fire import bound, require_integer
+from spikeport.convert.neurons.model import NeuronModel, State
 
 
 @dataclass(frozen=True)
-class MultiThreshold(Spec):
+class MultiThreshold(NeuronModel):
     """Fires the largest of ±θ, ±2θ, …, ±2^(n-1)·θ whose three quarters the potential reaches.
 
     Huang et al. 2024, "Towards High-performance Spiking Transformers from ANN to SNN Conversion",
@@ -56,7 +56,7 @@ class MultiThreshold(Spec):
         lowest: Tensor | None = None,
         highest: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Integrate, fire one spike, subtract it; see ``Spec.step``."""
+        """Integrate, fire one spike, subtract it; see ``NeuronModel.step``."""
         v = state.v + current
         spikes = self.nearest_power(v / threshold)
         if not self.signed:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikeport.convert.neurons.family import Neuron, bound, require_integer
-from spikeport.convert.neurons.spec import Spec, State
+from spikeport.convert.neurons.integrate_and_fire import Neuron, bound, require_integer
+from spikeport.convert.neurons.model import NeuronModel, State
 
 
 @dataclass(frozen=True)
-class SpiCalib(Spec):
+class SpiCalib(NeuronModel):
     """Fires -1 when it has been silent for longer than its mean inter-spike interval + allowance.
 
     Li et al. 2022, "Spike Calibration: Fast and Accurate Conversion of Spiking Neural Network for
@@ -52,7 +52,7 @@ class SpiCalib(Spec):
         lowest: Tensor | None = None,
         highest: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Integrate, fire upwards or take a spike back, subtract it; see ``Spec.step``.
+        """Integrate, fire upwards or take a spike back, subtract it; see ``NeuronModel.step``.
 
         ``State.memory`` holds the timesteps since the last event, the sum of the intervals between
         firing timesteps, and their number.

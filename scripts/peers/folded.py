@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.convert.graph import call_node
+from spikeport.convert.graph.nodes import call_node
+from spikeport.convert.graph.ops import IDENTITY, WEIGHTED
+from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.neurons import Neuron
-from spikeport.convert.ops import IDENTITY, WEIGHTED
-from spikeport.convert.roles import IN_TIME
 from spikeport.scripts.peers.peer import Layer
 
 POOLS = {"max_pool1d", "max_pool2d", "max_pool3d"}
@@ -182,7 +182,7 @@ class FoldedNetwork:
 
 def _require_plain(network: SpikingNetwork) -> None:
     for name, neuron in network.neurons.items():
-        spec = neuron.spec
+        spec = neuron.model
         if spec != Neuron(1, 0) or neuron._total_bounds(neuron.threshold) != (None, None):
             raise ConversionError(
                 f"--against: '{name}' is {spec}; other tools simulate plain IF neurons only "

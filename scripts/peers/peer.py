@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikeport.convert import ConversionError
 from spikeport.cpu.compiler import BuildError, compiler
-from spikeport.scripts.bench_device import CPU
+from spikeport.scripts.bench.device import CPU
 
 PEERS = ("sinabs", "spikingjelly", "spikingjelly-compiled")
 

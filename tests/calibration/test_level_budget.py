@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spikeport.calibration import InitialPotential, LevelBudget, MaxThreshold, calibrate
 from spikeport.calibration.level_budget import best_choice, set_levels
 from spikeport.convert import KINDS, ConversionError, Neuron, build
-from spikeport.convert.neurons import Differential, MultiThreshold, Spec
+from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel
 
 OPTIONS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=4)
 
@@ -103,7 +103,7 @@ def test_a_budget_that_is_too_small_names_the_least(deep, data):
     assert all(neuron.max_up == 4 for neuron in snn.neurons.values())
 
 
-class Mine(Spec):
+class Mine(NeuronModel):
     max_up = max_down = 1
     levels = 3
 
@@ -118,7 +118,7 @@ def test_other_kinds_and_missing_thresholds_are_refused(deep, data):
     snn = build(deep, data[0], KINDS["multi-threshold"])
     with pytest.raises(ConversionError, match="layer '1' has a MultiThreshold.*levels has 3; pass"):
         LevelBudget(timesteps=4, levels=(1, 2, 3))(snn, data)
-    snn.neurons["1"].spec = Mine()
+    snn.neurons["1"].model = Mine()
     with pytest.raises(ConversionError, match="layer '1' has a Mine, whose levels"):
         LevelBudget(timesteps=4)(snn, data)
     with pytest.raises(ConversionError, match="no positive, finite threshold"):

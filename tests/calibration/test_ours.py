@@ -18,7 +18,7 @@ from spikeport.calibration import (
 )
 from spikeport.calibration.best_of import _earliest
 from spikeport.convert import KINDS, ConversionError, Neuron, build
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 PLAIN = (PercentileThreshold(), InitialPotential())
 

@@ -13,7 +13,7 @@ from spikeport.calibration import (
 )
 from spikeport.calibration.statistics import ChannelHistogram, pooled
 from spikeport.convert import ConversionError, Neuron, build
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 RELUS = ("act1", "act2", "act3", "act4", "act5")
 

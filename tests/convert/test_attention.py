@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spikeport.convert import ConversionError, Neuron
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 
 def tokens(self, x):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
 from spikeport.convert import KINDS, build
-from spikeport.convert.affine import ChannelAffine
+from spikeport.convert.graph.channel_affine import ChannelAffine
 
 
 def check(model, x, converted, randomise, affine=0):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from spikeport.convert import ConversionError, Neuron, build
-from spikeport.convert.early_exit import EarlyExit, measure
 from spikeport.convert.neurons import KINDS
+from spikeport.convert.simulation.early_exit import EarlyExit, measure
 from spikeport.cpu.loader import why_unavailable
 
 TIMESTEPS = 16

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from spikeport.convert import ConversionError, extension
-from spikeport.convert.saving import load, save
+from spikeport.convert import ConversionError
+from spikeport.convert.saving.container import load, save
+from spikeport.convert.tracing import register_op as extension
 
 pytestmark = pytest.mark.usefixtures("forget_operations")
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from spikeport.convert import ConversionError, Neuron, build
-from spikeport.convert.changing_input import as_presented
-from spikeport.convert.input_encoding import EventFrames, Poisson, TimeToFirstSpike
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
+from spikeport.convert.simulation.encoded_network import as_presented
+from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
 from spikeport.cpu.loader import why_unavailable
 
 BACKENDS = [

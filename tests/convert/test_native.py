@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from spikeport.convert import KINDS, ConversionError, build
-from spikeport.convert.native_buffers import Buffers
-from spikeport.convert.native_plan import Current, Plan
+from spikeport.convert.simulation.native.buffers import Buffers
+from spikeport.convert.simulation.native.plan import Current, Plan
 from spikeport.cpu.loader import why_unavailable
 from spikeport.cpu.streams import Levels
 
@@ -178,8 +178,12 @@ def test_dense_layers_give_the_same_spikes(monkeypatch):
     x = (torch.randn(2, 3, 16, 16) / GRID).round() * GRID
     snn = on_grid(build(Everything().eval(), x, KINDS["signed"]))
     expected = spikes_of(snn, x, "torch")
-    monkeypatch.setattr("spikeport.convert.native.dense_above", lambda layer, levels: 0.0)
-    monkeypatch.setattr("spikeport.convert.native.SLICE_BYTES", 3 * 4 * 2 * 8 * 8 * 8)
+    monkeypatch.setattr(
+        "spikeport.convert.simulation.native.run.dense_above", lambda layer, levels: 0.0
+    )
+    monkeypatch.setattr(
+        "spikeport.convert.simulation.native.run.SLICE_BYTES", 3 * 4 * 2 * 8 * 8 * 8
+    )
     found = spikes_of(snn, x, "cpu", chunk=5)
     assert all(torch.equal(found[name], expected[name]) for name in snn.neurons)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spikeport.convert import KINDS, build
-from spikeport.convert.simulate import _Run
+from spikeport.convert.simulation.run import Run
 from spikeport.cpu.loader import why_unavailable
 
 pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
@@ -41,7 +41,7 @@ def differing(snn, x):
     for _ in snn.chunks(x, TIMESTEPS, observe=lambda k, v, _: parts.setdefault(k, []).append(v)):
         pass
     emitted = {name: torch.cat(values) for name, values in parts.items()}
-    run, values, found = _Run(snn, x, None), {}, {}
+    run, values, found = Run(snn, x, None), {}, {}
     for node in run.nodes:
         if node.meta["role"] not in ("neuron", "weighted", "linear", "difference"):
             continue

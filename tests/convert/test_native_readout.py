@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spikeport.convert import ConversionError
-from spikeport.convert.readout import Readout
+from spikeport.convert.simulation.readout import Readout
 from spikeport.cpu.loader import why_unavailable
 
 BACKENDS = ["torch", *(["cpu"] if why_unavailable() is None else [])]

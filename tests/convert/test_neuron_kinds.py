@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spikeport.convert import KINDS, ConversionError, Neuron, SpikingNeuron
+from spikeport.convert import KINDS, ConversionError, Neuron, NeuronLayer
 from spikeport.convert.neurons import Differential, MultiThreshold, SpiCalib
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
 OTHER = {
@@ -23,7 +23,7 @@ OTHER = {
 
 
 def one(spec, theta=1.0, v0=0.0, low=0.0, high=math.inf):
-    neuron = SpikingNeuron(spec, 1, low, high)
+    neuron = NeuronLayer(spec, 1, low, high)
     neuron.threshold.data.fill_(theta)
     neuron.v0.data.fill_(v0)
     return neuron
@@ -151,7 +151,7 @@ def test_without_silence_it_is_a_burst_neuron():
 
 
 def test_for_a_linear_quantity_it_is_the_signed_neuron():
-    assert one(SpiCalib(4), low=-math.inf).spec == Neuron(4, 4)
+    assert one(SpiCalib(4), low=-math.inf).model == Neuron(4, 4)
 
 
 # -- all of them in a network
@@ -194,7 +194,7 @@ def test_saved_and_loaded_with_a_correction(converted, model, images, tmp_path, 
     back = load(tmp_path / "net.snn")
     assert torch.equal(back(images, 7), snn(images, 7))
     for key, neuron in snn.neurons.items():
-        assert back.neurons[key].spec == neuron.spec
+        assert back.neurons[key].model == neuron.model
         assert torch.equal(back.neurons[key].correction, neuron.correction)
 
 

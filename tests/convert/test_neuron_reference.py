@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikeport.convert import KINDS, Neuron, SpikingNeuron
+from spikeport.convert import KINDS, Neuron, NeuronLayer
 
 # binary fractions: floats compute with them exactly, so that equal means equal
 EIGHTHS = st.integers(-80, 80).map(lambda n: n / 8)
@@ -47,7 +47,7 @@ def scalar_neuron(currents, theta, v0, spec, low, high):
 def test_spikes_are_those_of_the_scalar_neuron(currents, theta, v0, spec, span):
     if span[0] == 0 and spec.max_down == 0:
         v0 = max(v0, 0.0)
-    neuron = SpikingNeuron(spec, 1, *span).double()
+    neuron = NeuronLayer(spec, 1, *span).double()
     neuron.threshold.data.fill_(theta)
     neuron.v0.data.fill_(v0)
     out, state = neuron(torch.tensor(currents).double().view(-1, 1, 1))
@@ -60,14 +60,14 @@ def test_spikes_are_those_of_the_scalar_neuron(currents, theta, v0, spec, span):
 def test_hard_reset_forgets_what_a_spike_left_over():
     spikes = {}
     for hard in (False, True):
-        neuron = SpikingNeuron(Neuron(hard_reset=hard), 1)
+        neuron = NeuronLayer(Neuron(hard_reset=hard), 1)
         neuron.threshold.data.fill_(1.0)
         spikes[hard] = neuron(torch.full((4, 1, 1), 0.75))[0].flatten().tolist()
     assert spikes == {False: [0, 1, 1, 1], True: [0, 1, 0, 1]}
 
 
 def test_leak_halves_the_potential_before_each_timestep():
-    neuron = SpikingNeuron(Neuron(leak=0.5), 1)
+    neuron = NeuronLayer(Neuron(leak=0.5), 1)
     neuron.threshold.data.fill_(1.0)
     out, state = neuron(torch.full((3, 1, 1), 0.5))
     assert out.sum() == 0

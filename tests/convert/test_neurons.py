@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikeport.convert import KINDS, ConversionError, Neuron, SpikingNeuron, neuron_spec
+from spikeport.convert import KINDS, ConversionError, Neuron, NeuronLayer, neuron_model
 from spikeport.convert.neurons import Differential, MultiThreshold, SpiCalib
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
@@ -28,7 +28,7 @@ specs = st.one_of(
 def layer(spec, span, seed, channels=3, dtype=torch.float32):
     """Neurons with random thresholds and starts, some of them outside [0, θ]."""
     generator = torch.Generator().manual_seed(seed)
-    neuron = SpikingNeuron(spec, channels, *span).to(dtype)
+    neuron = NeuronLayer(spec, channels, *span).to(dtype)
     neuron.threshold.data = (torch.rand(channels, generator=generator) * 4 + 0.05).to(dtype)
     neuron.v0.data = (torch.randn(channels, generator=generator)).to(dtype)
     rows = seed % 4
@@ -62,7 +62,7 @@ def test_decode_identity(spec, span, seed, timesteps):
 def test_emits_whole_spikes_within_its_limits(spec, span, seed, timesteps):
     neuron = layer(spec, span, seed)
     out, _ = neuron(current(timesteps, seed))
-    if not isinstance(neuron.spec, Differential):
+    if not isinstance(neuron.model, Differential):
         assert torch.equal(neuron.events(out, None), out)
     spikes = neuron.events(out, None) / neuron.per_channel(neuron.threshold, out[0])
     assert torch.allclose(spikes, spikes.round(), atol=1e-4)
@@ -130,7 +130,7 @@ def test_gradients_are_finite(spec, span):
     ("shape", "channel_dim"), [((2, 3), 1), ((2, 3, 5), 1), ((2, 5, 3), -1), ((2, 4, 5, 3), -1)]
 )
 def test_each_channel_has_its_own_threshold(shape, channel_dim):
-    neuron = SpikingNeuron(Neuron(), 3, channel_dim=channel_dim)
+    neuron = NeuronLayer(Neuron(), 3, channel_dim=channel_dim)
     neuron.threshold.data = torch.tensor([1.0, 2.0, 4.0])
     out, _ = neuron(torch.full((1, *shape), 5.0))
     per_channel = out[0].movedim(channel_dim, -1).reshape(-1, 3)
@@ -138,8 +138,8 @@ def test_each_channel_has_its_own_threshold(shape, channel_dim):
 
 
 def test_a_quantity_with_both_signs_gets_as_many_spikes_down_as_up():
-    assert SpikingNeuron(Neuron(5, 0), 1, -math.inf).max_down == 5
-    assert SpikingNeuron(Neuron(5, 0), 1).max_down == 0
+    assert NeuronLayer(Neuron(5, 0), 1, -math.inf).max_down == 5
+    assert NeuronLayer(Neuron(5, 0), 1).max_down == 0
     assert Neuron(5, 2).levels == 8
 
 
@@ -166,10 +166,10 @@ def test_a_spec_that_cannot_be_is_refused(bad):
 @pytest.mark.parametrize("bad", ["lif", None, ["if"], 3])
 def test_an_unknown_neuron_is_refused_with_the_known_ones(bad):
     with pytest.raises(ConversionError, match="'burst', 'differential', 'if', 'multi-level'"):
-        neuron_spec(bad)
+        neuron_model(bad)
 
 
 @pytest.mark.parametrize("span", [(1.0, 6.0), (-2.0, -1.0), (0.0, math.nan)])
 def test_a_range_without_zero_is_refused(span):
     with pytest.raises(ConversionError, match="contain 0"):
-        SpikingNeuron(Neuron(), 1, *span)
+        NeuronLayer(Neuron(), 1, *span)

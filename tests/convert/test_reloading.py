@@ -8,7 +8,7 @@ from torch import nn
 
 from spikeport.convert import ConversionError
 from spikeport.convert.reloading import load_source
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spikeport.convert.build import build
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.neurons import Neuron
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 
 class Net(nn.Module):

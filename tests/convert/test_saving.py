@@ -17,12 +17,12 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeport.convert import saving
 from spikeport.convert.build import build
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.neurons import Neuron
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving import container as saving
+from spikeport.convert.saving.container import load, save
 from spikeport.zoo.timm_layers import simplify
 
 
@@ -213,7 +213,7 @@ def test_neurons_keep_how_they_fire(spec: Neuron, tmp_path: Path) -> None:
     loaded = load(tmp_path / "net.snn").neurons
     for name, neuron in network.neurons.items():
         found = loaded[name]
-        assert (found.spec, found.low, found.high) == (neuron.spec, neuron.low, neuron.high)
+        assert (found.model, found.low, found.high) == (neuron.model, neuron.low, neuron.high)
         assert torch.equal(found.threshold, neuron.threshold)
 
 

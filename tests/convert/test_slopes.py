@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spikeport.convert.saving import load, save
-from spikeport.report.synapses import count_synapses
+from spikeport.convert.saving.container import load, save
+from spikeport.report.operations.synapses import count_synapses
 
 SLOPED = {
     "LeakyReLU": nn.LeakyReLU(0.25, inplace=True),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from spikeport.convert import ConversionError
-from spikeport.convert.saving import load, save
+from spikeport.convert.saving.container import load, save
 
 Pair = namedtuple("Pair", "main side")
 

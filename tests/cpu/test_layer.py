@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from spikeport.convert.neurons import KINDS, Neuron, SpikingNeuron
+from spikeport.convert.neurons import KINDS, Neuron, NeuronLayer
 from spikeport.cpu.layer import Firing, Layer
 from spikeport.cpu.loader import EngineError, paths, why_unavailable
 from spikeport.cpu.streams import Levels, pack
@@ -19,7 +19,7 @@ PATHS = [] if why_unavailable() else paths()
 @pytest.mark.parametrize(("low", "high"), [(0.0, float("inf")), (0.0, 6.0), (-1e30, 1e30)])
 def test_update_is_exact_for_any_floats(kind, path, low, high):
     generator = torch.Generator().manual_seed(3)
-    neuron = SpikingNeuron(NATIVE[kind], 96, low, high)
+    neuron = NeuronLayer(NATIVE[kind], 96, low, high)
     neuron.threshold.copy_(torch.rand(96, generator=generator) * 3 + 1e-3)
     neuron.v0.copy_(torch.rand(96, generator=generator))
     current = torch.randn(50, 2, 96, 3, 5, generator=generator)
@@ -41,7 +41,7 @@ def test_update_is_exact_for_any_floats(kind, path, low, high):
 @pytest.mark.parametrize("channels", [64, 70])
 def test_a_constant_current_without_the_potentials_kept(path, channels):
     generator = torch.Generator().manual_seed(4)
-    neuron = SpikingNeuron(Neuron(1, 0), channels)
+    neuron = NeuronLayer(Neuron(1, 0), channels)
     neuron.threshold.copy_(torch.rand(channels, generator=generator) + 0.5)
     neuron.v0.fill_(0.5)
     current = torch.randn(1, 2, channels, 3, 5, generator=generator)
@@ -94,7 +94,7 @@ def test_weights_shared_by_a_window_and_any_number_of_levels(path, split, up, do
     n = torch.randint(-down, up + 1, (6, 2, 80, 6, 9)) * (torch.rand(6, 2, 80, 6, 9) < 0.3)
     weight = torch.randint(-8, 9, (70, 80 // groups, 1, 1)) / 16
     ones, where = torch.ones(80), Geometry((3, 2), (3, 2))
-    neuron = SpikingNeuron(Neuron(3, 3), 70)
+    neuron = NeuronLayer(Neuron(3, 3), 70)
     neuron.threshold.fill_(2.0)
     neuron.v0.fill_(1.0)
     full = weight.expand(-1, -1, 3, 2).contiguous()
@@ -117,7 +117,7 @@ def test_lists_that_do_not_fit_are_made_in_parts():
     weight = torch.randint(-8, 9, (5, 9000, 1, 1), generator=generator) / 16
     ones, five = torch.ones(9000), torch.ones(5)
     layer = Layer(5, Firing(five * 20, five), [Synapses(weight, ones)])
-    neuron = SpikingNeuron(Neuron(1, 0), 5)
+    neuron = NeuronLayer(Neuron(1, 0), 5)
     neuron.threshold.fill_(20.0)
     neuron.v0.fill_(1.0)
     current = F.conv2d(n.flatten(0, 1), weight).unflatten(0, (8, 16))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikeport.convert.neurons import KINDS, Neuron, SpikingNeuron
+from spikeport.convert.neurons import KINDS, Neuron, NeuronLayer
 from spikeport.cpu.layer import Firing, Layer
 from spikeport.cpu.loader import paths, why_unavailable
 from spikeport.cpu.streams import Levels, Stream, pack
@@ -27,7 +27,7 @@ SMALL = st.sampled_from([1, 2, 3])
 class Case:
     """One layer, its inputs, and how to run it."""
 
-    neuron: SpikingNeuron
+    neuron: NeuronLayer
     channels: int
     synapses: list[Synapses] = field(default_factory=list)
     spikes: list[Tensor] = field(default_factory=list)  # n, [T, B, C, H, W]
@@ -102,10 +102,10 @@ def padding_bits(stream: Stream) -> int:
     return int((stream.bits[..., -1] & (mask - 2**64)).count_nonzero())
 
 
-def firing_of(neuron: SpikingNeuron) -> Firing:
+def firing_of(neuron: NeuronLayer) -> Firing:
     """The engine's description of a neuron layer."""
     lowest, highest = neuron._total_bounds(neuron.threshold)
-    spec = neuron.spec
+    spec = neuron.model
     return Firing(
         neuron.threshold,
         neuron.v0,
@@ -163,12 +163,12 @@ def cases(draw: st.DrawFn, kernels: st.SearchStrategy[int] = SMALL) -> Case:
     return case
 
 
-def draw_neuron(draw: st.DrawFn, channels: int, generator: torch.Generator) -> SpikingNeuron:
+def draw_neuron(draw: st.DrawFn, channels: int, generator: torch.Generator) -> NeuronLayer:
     """Any kind, with thresholds on the grid."""
     spec = draw(st.sampled_from([*NATIVE, Neuron(3, 7), Neuron(1, 1)]))
     odd = draw(st.sampled_from([{}, {}, {}, {"leak": 0.5}, {"hard_reset": True}]))
     low, high = draw(st.sampled_from([(0.0, math.inf), (0.0, 6.0), (-math.inf, math.inf), (-1, 2)]))
-    neuron = SpikingNeuron(replace(spec, **odd), channels, low, high)
+    neuron = NeuronLayer(replace(spec, **odd), channels, low, high)
     steps = torch.randint(2, 40, (channels,), generator=generator)
     if draw(st.booleans()):  # powers of two: quotients that are whole numbers
         steps = 2 ** torch.randint(1, 6, (channels,), generator=generator)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikeport.convert.neurons.family import bound
+from spikeport.convert.neurons.integrate_and_fire import bound
 from spikeport.cuda.rules import Rules
 from spikeport.cuda.scan import scan, scan_backward
 

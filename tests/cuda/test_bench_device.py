@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from spikeport.scripts import bench_device, bench_neurons, bench_setup
-from spikeport.scripts.bench_neurons import IF, SIGNED
+from spikeport.scripts.bench import device as bench_device
+from spikeport.scripts.bench import neurons as bench_neurons
+from spikeport.scripts.bench import setup as bench_setup
+from spikeport.scripts.bench.neurons import IF, SIGNED
 from spikeport.scripts.cli import main
 from spikeport.scripts.peers import find
 

@@ -7,8 +7,8 @@ from dataclasses import astuple
 import pytest
 
 from spikeport.cuda.source import KERNELS, Build
-from spikeport.scripts import kernel_table
-from spikeport.scripts.kernel_table import ARCHITECTURES, BUDGET, MORE
+from spikeport.scripts.experiments import kernel_table
+from spikeport.scripts.experiments.kernel_table import ARCHITECTURES, BUDGET, MORE
 
 needs_nvrtc = pytest.mark.skipif(
     kernel_table.why_unavailable() is not None, reason=str(kernel_table.why_unavailable())

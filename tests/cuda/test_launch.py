@@ -14,7 +14,7 @@ from spikeport.cuda.scan import scan
 from spikeport.cuda.shapes import channel_numbers
 from spikeport.cuda.signature import signature_of
 from spikeport.cuda.source import KERNELS, Build, text_of
-from spikeport.scripts.kernel_table import BUDGET
+from spikeport.scripts.experiments.kernel_table import BUDGET
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 FORM = Build.of("emit_difference", SP_IN="float", SP_OUT="float", SP_VECTOR=4)

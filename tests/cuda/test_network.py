@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from spikeport.convert import KINDS, ConversionError, Neuron, build, cuda_run
-from spikeport.convert.early_exit import EarlyExit
+from spikeport.convert import KINDS, ConversionError, Neuron, build
+from spikeport.convert.simulation.early_exit import EarlyExit
+from spikeport.convert.simulation.gpu import run as cuda_run
 from spikeport.cuda import launch
 from spikeport.cuda.launch import LaunchError
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikeport.convert.neurons import Neuron, SpikingNeuron, State
+from spikeport.convert.neurons import Neuron, NeuronLayer, State
 from spikeport.cuda import launch
 from spikeport.cuda.layout import Layout
 from spikeport.cuda.rules import Rules
@@ -36,7 +36,7 @@ property_test = settings(
 
 def layer(spec, channels, span=(0.0, math.inf), per_neuron=()):
     """A neuron layer with thresholds of 0.2 to 1.2 and potentials that may fire at once."""
-    neuron = SpikingNeuron(spec, channels, *span)
+    neuron = NeuronLayer(spec, channels, *span)
     shape = (channels, *per_neuron)
     neuron.threshold.data = torch.rand(shape) + 0.2
     neuron.v0.data = torch.rand(shape) * neuron.threshold * 1.5
@@ -49,7 +49,7 @@ def run(neuron, current, state, residual=None, emit="values", timesteps=None, **
     threshold, inner = layout.parameter(neuron.threshold.detach())
     bounds = neuron._total_bounds(neuron.threshold.detach())
     lowest, highest = (None if b is None else layout.parameter(b)[0] for b in bounds)
-    spec, floor = neuron.spec, neuron.low == 0 and lowest is not None
+    spec, floor = neuron.model, neuron.low == 0 and lowest is not None
     rules = Rules(spec.max_up, spec.max_down, spec.leak, spec.hard_reset, floor)
     total = state.total
     if emit == "nothing" and total is None:

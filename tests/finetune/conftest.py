@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spikeport.calibration import InitialPotential, MaxThreshold, calibrate
 from spikeport.convert import KINDS, SpikingNetwork, build
-from spikeport.convert.neurons import Spec
+from spikeport.convert.neurons import NeuronModel
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -49,7 +49,7 @@ def digits() -> Digits:
     return Digits(ann.eval(), train, split(images[1297:], labels[1297:], 500))
 
 
-def converted(model: nn.Module, images: Tensor, neuron: str | Spec) -> SpikingNetwork:
+def converted(model: nn.Module, images: Tensor, neuron: str | NeuronModel) -> SpikingNetwork:
     """With thresholds at the maximum and v0 at half of them."""
     spec = KINDS[neuron] if isinstance(neuron, str) else neuron
     network = build(model.eval(), images, spec)

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from spikeport.convert import ConversionError
-from spikeport.finetune import losses
-from spikeport.finetune.record import NOTED, Record, joined
+from spikeport.finetune.gradient.record import NOTED, Record, joined
+from spikeport.finetune.training import losses
 
 OUTPUTS = torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[3.0, 0.0], [0.0, 0.0]]])  # [T, B, K]
 LABELS = torch.tensor([0, 1])

@@ -8,14 +8,14 @@ from torch import nn
 
 import spikeport as sp
 from spikeport.convert import ConversionError
-from spikeport.finetune import norms as norms_module
-from spikeport.finetune import scan
-from spikeport.finetune.evaluation import evaluate
-from spikeport.finetune.norms import Normalised, fold_norms, keep_norms
-from spikeport.finetune.optimisation import Optimisation
-from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.through_time import present
-from spikeport.finetune.trainable import plain, trainable
+from spikeport.finetune.gradient import batch_norms as norms_module
+from spikeport.finetune.gradient.batch_norms import Normalised, fold_norms, keep_norms
+from spikeport.finetune.gradient.through_time import present
+from spikeport.finetune.neuron import scan
+from spikeport.finetune.neuron.surrogates import Surrogate
+from spikeport.finetune.neuron.trainable import plain, trainable
+from spikeport.finetune.training.evaluation import evaluate
+from spikeport.finetune.training.optimisation import Optimisation
 
 KEPT = ("batch", "threshold")
 T = 3

@@ -8,14 +8,16 @@ from torch import Tensor, nn
 
 import spikeport as sp
 from spikeport.convert import ConversionError
-from spikeport.finetune import one_graph, scan, through_time
-from spikeport.finetune.norms import keep_norms
-from spikeport.finetune.optimisation import Optimisation
-from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.through_time import STATISTICS, TimeLoop, present_at_once
-from spikeport.finetune.trainable import trainable
-from spikeport.finetune.training import set_compiled
-from spikeport.scripts import finetune_speed
+from spikeport.finetune.gradient import compiled_graph as one_graph
+from spikeport.finetune.gradient import through_time
+from spikeport.finetune.gradient.batch_norms import keep_norms
+from spikeport.finetune.gradient.through_time import STATISTICS, TimeLoop, present_at_once
+from spikeport.finetune.neuron import scan
+from spikeport.finetune.neuron.surrogates import Surrogate
+from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.training.optimisation import Optimisation
+from spikeport.finetune.training.training import set_compiled
+from spikeport.scripts.experiments import finetune_speed
 
 T = 3
 inductor = pytest.param("inductor", marks=pytest.mark.slow)

@@ -15,9 +15,9 @@ SHARE = """
 import json, sys, torch
 from datetime import timedelta
 import spikeport as sp
-from spikeport.convert.early_exit import EarlyExit
-from spikeport.finetune.losses import TET, Distillation, InformationLoss, RateMatching
-from spikeport.finetune.optimisation import Optimisation
+from spikeport.convert.simulation.early_exit import EarlyExit
+from spikeport.finetune.training.losses import TET, Distillation, InformationLoss, RateMatching
+from spikeport.finetune.training.optimisation import Optimisation
 
 def work(folder, rank, count):
     batches = torch.load(folder + "/data.pt")

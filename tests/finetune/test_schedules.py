@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from spikeport.convert import ConversionError
-from spikeport.finetune.curriculum import Curriculum
-from spikeport.finetune.optimisation import Average, Optimisation
-from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.trainable import trainable
+from spikeport.finetune.neuron.surrogates import Surrogate
+from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.training.optimisation import Average, Optimisation
+from spikeport.finetune.training.timestep_schedule import Curriculum
 
 
 def test_the_rate_warms_up_and_falls_to_0(small):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeport.convert import ConversionError
-from spikeport.finetune.surrogates import SHAPES, Surrogate
+from spikeport.finetune.neuron.surrogates import SHAPES, Surrogate
 
 
 @pytest.mark.parametrize("shape", SHAPES)

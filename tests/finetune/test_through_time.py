@@ -5,11 +5,16 @@ import torch
 from torch import nn
 
 from spikeport.convert import ConversionError, Neuron
-from spikeport.finetune.record import Record
-from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.through_time import STATISTICS, learn_online, present, present_at_once
-from spikeport.finetune.trainable import trainable
-from spikeport.scripts.finetune_memory import measure
+from spikeport.finetune.gradient.record import Record
+from spikeport.finetune.gradient.through_time import (
+    STATISTICS,
+    learn_online,
+    present,
+    present_at_once,
+)
+from spikeport.finetune.neuron.surrogates import Surrogate
+from spikeport.finetune.neuron.trainable import trainable
+from spikeport.scripts.experiments.finetune_memory import measure
 
 T = 5
 
@@ -58,7 +63,7 @@ def test_at_once_a_layer_gives_the_mean_over_the_timesteps(kind, converted):
         slow = present(network, x, T, frozenset({"rates"}))
         current = network.get_submodule("0")(x)
         theta, v0 = neuron.threshold, neuron.v0
-        n = ((T * current + v0) / theta).floor().clamp(0, T * neuron.spec.max_up)
+        n = ((T * current + v0) / theta).floor().clamp(0, T * neuron.model.max_up)
     torch.testing.assert_close(found.answer, slow.answer)
     if kind == "if":
         torch.testing.assert_close(found.answer, n * theta / T)

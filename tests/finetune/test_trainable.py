@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 import torch
 
-from spikeport.convert import ConversionError, Neuron, SpikingNeuron
+from spikeport.convert import ConversionError, Neuron, NeuronLayer
 from spikeport.convert.neurons import KINDS, MultiThreshold
-from spikeport.convert.saving import load, save
-from spikeport.finetune import scan
-from spikeport.finetune.surrogates import SHAPES, Surrogate
-from spikeport.finetune.trainable import TrainableNeuron, plain, trainable
+from spikeport.convert.saving.container import load, save
+from spikeport.finetune.neuron import scan
+from spikeport.finetune.neuron.surrogates import SHAPES, Surrogate
+from spikeport.finetune.neuron.trainable import TrainableNeuron, plain, trainable
 from tests.finetune.slow_neuron import ladder, powers, run
 
 T = 5
@@ -29,7 +29,7 @@ RANGES = {"relu": (0.0, math.inf), "relu6": (0.0, 1.5), "linear": (-math.inf, ma
 
 
 def layer(spec, low, high, dtype):
-    neuron = SpikingNeuron(spec, 7, low, high).to(dtype)
+    neuron = NeuronLayer(spec, 7, low, high).to(dtype)
     neuron.threshold.data = torch.rand(7, dtype=dtype) + 0.5
     neuron.v0.data = neuron.threshold * (torch.rand(7, dtype=dtype) * 0.8 + 0.1)
     return neuron
@@ -130,7 +130,7 @@ def pictures(kind, span):
     """A layer on images, and a current for it, [T, B, C, H, W]."""
     neuron = layer(SPECS[kind], *RANGES[span], torch.float64)
     neuron.correction.data = 0.3 * torch.randn(2, 7, dtype=torch.float64)
-    ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.spec, Neuron))
+    ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.model, Neuron))
     return ours, 1.5 * torch.randn(T, 4, 7, 5, 6, dtype=torch.float64)
 
 
@@ -150,7 +150,7 @@ def test_channels_side_by_side_in_memory_change_nothing_and_stay(kind, span):
 def test_half_currents_have_the_gradient_of_wide_ones(kind):
     neuron = layer(SPECS[kind], *RANGES["relu"], torch.float32)
     neuron.correction.data = 0.3 * torch.randn(2, 7)
-    ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.spec, Neuron))
+    ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.model, Neuron))
     current = (1.5 * torch.randn(T, 20, 7)).bfloat16()
     wanted, found = gradients(ours, current.float()), gradients(ours, current)
     assert found[0].dtype == found[3].dtype == torch.bfloat16
@@ -214,7 +214,7 @@ def test_a_learned_leak_comes_back_in_the_spec(small):
         layer.project()
         assert layer.leak.item() == 1
         layer.leak.data.fill_(0.75)
-    assert {layer.spec for layer in plain(network).neurons.values()} == {Neuron(leak=0.75)}
+    assert {layer.model for layer in plain(network).neurons.values()} == {Neuron(leak=0.75)}
 
 
 @pytest.mark.parametrize("kind", ["differential", "spicalib"])

@@ -13,8 +13,10 @@ from torch import nn
 
 import spikeport as sp
 from spikeport.convert import ConversionError
-from spikeport.finetune.evaluation import evaluate
-from spikeport.finetune.losses import (
+from spikeport.finetune.neuron.surrogates import Surrogate
+from spikeport.finetune.neuron.trainable import TrainableNeuron
+from spikeport.finetune.training.evaluation import evaluate
+from spikeport.finetune.training.losses import (
     TET,
     CrossEntropy,
     Distillation,
@@ -23,9 +25,7 @@ from spikeport.finetune.losses import (
     RateMatching,
     SpikeBudget,
 )
-from spikeport.finetune.optimisation import Optimisation
-from spikeport.finetune.surrogates import Surrogate
-from spikeport.finetune.trainable import TrainableNeuron
+from spikeport.finetune.training.optimisation import Optimisation
 
 
 @pytest.fixture(scope="session")
@@ -143,13 +143,13 @@ def test_every_option_together(snn, digits):
         leak=0.9,
         chunk=2,
     )
-    assert {round(layer.spec.leak, 6) for layer in tuned.neurons.values()} == {0.9}
+    assert {round(layer.model.leak, 6) for layer in tuned.neurons.values()} == {0.9}
     assert bool(torch.isfinite(weights(tuned)).all())
 
 
 def test_parametric_leaks_and_mixed_timesteps(snn, digits):
     tuned = quick(snn, digits, timesteps=(1, 2, 4), leak="learn", epochs=2)
-    leaks = [layer.spec.leak for layer in tuned.neurons.values()]
+    leaks = [layer.model.leak for layer in tuned.neurons.values()]
     assert all(0 < leak <= 1 for leak in leaks)
     assert min(leaks) < 1
 
@@ -219,7 +219,7 @@ RUN = """
 import sys, torch
 import spikeport as sp
 from torch.utils.data import DataLoader, TensorDataset
-from spikeport.finetune.optimisation import Optimisation
+from spikeport.finetune.training.optimisation import Optimisation
 
 def run(folder, output):
     images, labels = torch.load(folder + "/data.pt")
@@ -345,7 +345,7 @@ def test_a_loss_that_explodes_is_named(snn, digits):
 
 
 def test_the_public_name_is_the_function_whatever_was_imported_first():
-    code = "import spikeport as sp\nimport spikeport.finetune.losses\nsp.finetune\n"
+    code = "import spikeport as sp\nimport spikeport.finetune.training.losses\nsp.finetune\n"
     code += "import spikeport.finetune.tuning\nfrom spikeport import finetune\n"
     code += "assert sp.finetune is finetune and finetune.__name__ == 'finetune'"
     subprocess.run([sys.executable, "-c", code], check=True)

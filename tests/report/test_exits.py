@@ -9,8 +9,9 @@ from torch import nn
 
 from spikeport.calibration import calibrate
 from spikeport.convert import ConversionError, Neuron, build
-from spikeport.convert.early_exit import EarlyExit
-from spikeport.report import calibrate_exit, cost, sweep
+from spikeport.convert.simulation.early_exit import EarlyExit
+from spikeport.report import calibrate_exit, sweep
+from spikeport.report.costing import cost
 
 TIMESTEPS = 16
 

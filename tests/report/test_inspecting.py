@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from spikeport.calibration import calibrate
 from spikeport.convert import KINDS, ConversionError, Neuron, build
-from spikeport.report.inspecting import inspect
-from spikeport.report.inspection import PARTS
+from spikeport.report.inspecting.inspect import inspect
+from spikeport.report.inspecting.inspection import PARTS
 
 
 class Small(nn.Module):

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from spikeport.calibration import calibrate
-from spikeport.convert import KINDS, ConversionError, Neuron, SpikingNeuron, build
+from spikeport.convert import KINDS, ConversionError, Neuron, NeuronLayer, build
 from spikeport.report import Inspection, inspect
-from spikeport.report.layer_errors import error_parts
+from spikeport.report.inspecting.layer_errors import error_parts
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_table_says_what_was_measured(found):
 @pytest.mark.parametrize(("low", "high"), [(0.0, torch.inf), (0.0, 6.0), (-torch.inf, torch.inf)])
 def test_a_constant_current_has_no_unevenness(kind, low, high):
     """The ideal quantiser is what the neuron does with it: the rest is clipping and rounding."""
-    neuron = SpikingNeuron(KINDS[kind], 1, low, high)
+    neuron = NeuronLayer(KINDS[kind], 1, low, high)
     neuron.threshold.data.fill_(2.0)
     neuron.v0.data.fill_(1.0)
     timesteps, reach = 24, 2.0 * (KINDS[kind].max_up + 1)

@@ -8,10 +8,10 @@ from torch import nn
 
 from spikeport.calibration import calibrate
 from spikeport.convert import ConversionError, Neuron, build
-from spikeport.convert.input_encoding import EventFrames
+from spikeport.convert.simulation.input_encoding import EventFrames
 from spikeport.report import sweep, write_report
-from spikeport.report.differences import Differences
-from spikeport.report.pictures import picture
+from spikeport.report.page.confusion import Differences
+from spikeport.report.page.data_url import picture
 
 T = (1, 4, 8)
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spikeport.convert import KINDS, build
-from spikeport.report.share import spike_driven
+from spikeport.report.operations.spike_driven import spike_driven
 
 
 class Small(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spikeport.convert import Neuron, build
-from spikeport.report.synapses import count_synapses
+from spikeport.report.operations.synapses import count_synapses
 
 
 def converted(net, *shape, neuron=None):

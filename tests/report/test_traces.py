@@ -5,7 +5,7 @@ import torch
 
 from spikeport.calibration import calibrate
 from spikeport.convert import KINDS, build
-from spikeport.report.traces import NEURONS, record
+from spikeport.report.page.spike_traces import NEURONS, record
 
 
 @pytest.mark.parametrize("kind", ["if", "signed", "multi-level", "differential", "spicalib"])

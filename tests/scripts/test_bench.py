@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 from spikeport.cpu.loader import why_unavailable
-from spikeport.scripts import bench_device, benchmark, kernel_benchmark, performance_page
-from spikeport.scripts.bench_runs import Contender, interleaved
+from spikeport.scripts import benchmark
+from spikeport.scripts.bench import device as bench_device
+from spikeport.scripts.bench.runs import Contender, interleaved
 from spikeport.scripts.cli import main
+from spikeport.scripts.experiments import kernel_benchmark, performance_page
 
 SMALL = ["-T", "2,5", "--batch-size", "2", "--size", "32", "--repeats", "2"]
 NATIVE = why_unavailable() is None
@@ -126,7 +128,7 @@ def test_slow_contenders_run_once(monkeypatch):
 @pytest.mark.skipif(not NATIVE, reason="times the engine")
 def test_the_page_is_made_from_the_numbers(report, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(kernel_benchmark, "SHAPES", [(8, 8, 6, 3, 1), (8, 8, 6, 3, 8)])
-    monkeypatch.setattr("spikeport.scripts.kernel_curves.SHAPES", [(8, 8, 6, 3, 1)])
+    monkeypatch.setattr("spikeport.scripts.experiments.kernel_curves.SHAPES", [(8, 8, 6, 3, 1)])
     kernel_benchmark.main(["-T", "4", "--repeats", "1", "--json", "--curves"])
     (tmp_path / "kernels.json").write_text(capsys.readouterr().out)
     report["models"][0]["memory"] = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spikeport.convert.saving import load
+from spikeport.convert.saving.container import load
 from spikeport.scripts.cli import main
 
 

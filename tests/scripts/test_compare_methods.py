@@ -14,12 +14,14 @@ from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.recipes import RECIPES, Recipe
 from spikeport.convert import KINDS, ConversionError, Neuron
 from spikeport.convert.neurons import Differential, MultiThreshold
-from spikeport.scripts import compare_images, compare_methods, compare_runs
-from spikeport.scripts.compare_cells import label
-from spikeport.scripts.compare_images import read_samples
-from spikeport.scripts.compare_plot import plot
-from spikeport.scripts.compare_results import COLUMNS, Results
-from spikeport.scripts.compare_table import lost, marked
+from spikeport.scripts.compare import images as compare_images
+from spikeport.scripts.compare import methods as compare_methods
+from spikeport.scripts.compare import runs as compare_runs
+from spikeport.scripts.compare.cells import label
+from spikeport.scripts.compare.images import read_samples
+from spikeport.scripts.compare.plot import plot
+from spikeport.scripts.compare.results import COLUMNS, Results
+from spikeport.scripts.compare.table import lost, marked
 from spikeport.scripts.options import fingerprint, neuron_list
 from spikeport.zoo.images import input_config
 
@@ -52,7 +54,7 @@ class Stumbles:
     def __call__(self, network, batches, progress=True):
         if not self.refuses:
             raise RuntimeError("no\nsuch, luck")
-        specs = {neuron.spec for neuron in network.neurons.values()}
+        specs = {neuron.model for neuron in network.neurons.values()}
         if specs != {KINDS["if"]}:
             raise ConversionError("for IF neurons only")
         PercentileThreshold()(network, batches, progress)

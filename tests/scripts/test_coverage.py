@@ -5,9 +5,11 @@ import json
 
 import pytest
 
-from spikeport.scripts import coverage, coverage_page, coverage_process
-from spikeport.scripts.coverage_measure import EQUAL, convert, simulate
-from spikeport.scripts.coverage_models import entries, is_relu_family, survey
+from spikeport.scripts.coverage import command as coverage
+from spikeport.scripts.coverage import page as coverage_page
+from spikeport.scripts.coverage import process as coverage_process
+from spikeport.scripts.coverage.measure import EQUAL, convert, simulate
+from spikeport.scripts.coverage.models import entries, is_relu_family, survey
 
 # the smallest of their kind; name: group
 ARCHITECTURES = {

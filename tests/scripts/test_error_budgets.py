@@ -3,8 +3,8 @@
 import pytest
 
 from spikeport.convert import KINDS
-from spikeport.report.inspection import PARTS
-from spikeport.scripts.error_budgets import NETWORKS, budget
+from spikeport.report.inspecting.inspection import PARTS
+from spikeport.scripts.experiments.error_budgets import NETWORKS, budget
 
 
 @pytest.mark.slow

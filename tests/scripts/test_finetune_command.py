@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.distributed.run import get_args_parser
 
-from spikeport.convert.saving import load
+from spikeport.convert.saving.container import load
 from spikeport.scripts import finetune_command, sweep_command
 from spikeport.scripts.cli import main
 from spikeport.scripts.finetune_command import _Augmented, _Kept

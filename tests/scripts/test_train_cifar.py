@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from spikeport.scripts import cifar_training
-from spikeport.scripts.cifar_training import PADDING, Training, augment
 from spikeport.scripts.cli import main as spikeport
-from spikeport.scripts.train_cifar import main
+from spikeport.scripts.experiments import cifar_training
+from spikeport.scripts.experiments.cifar_training import PADDING, Training, augment
+from spikeport.scripts.experiments.train_cifar import main
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.cifar_data import CLASSES
 

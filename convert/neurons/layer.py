@@ -1,0 +1,145 @@
+"""The layer that takes an activation's place: parameters per channel, the loop over timesteps."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.neurons.model import NeuronModel, State
+
+
+class NeuronLayer(nn.Module):
+    """A layer of neurons in the place of an activation ``clamp(x, low, high)``.
+
+    Args:
+        spec: how it fires.
+        channels: number of channels C of its input.
+        low: lower end of the activation's range, <= 0: 0 for a ReLU, -inf for a linear quantity.
+        high: upper end, >= 0: inf, or 6 for a ReLU6.
+        channel_dim: where the channels stand in [B, ...]: 1, or -1 for [B, ..., C].
+
+    Attributes:
+        threshold: firing threshold θ, [C], activation units; nan until calibrated. A tensor of
+            more dimensions, such as [C, H, W], holds one for every neuron and ties the network to
+            one size of images.
+        v0: membrane potential before the first timestep, shaped like a threshold.
+        correction: current added to the input's, [K, C], activation units: row t at timestep t,
+            nothing after K timesteps, so that the limit for many timesteps stays the source
+            network. The analog reading does not know it. K = 0 until a bias pass sets it.
+    """
+
+    op_name = "neuron"
+
+    def __init__(
+        self,
+        spec: NeuronModel,
+        channels: int,
+        low: float = 0.0,
+        high: float = math.inf,
+        channel_dim: int = 1,
+    ) -> None:
+        super().__init__()
+        if not low <= 0 <= high:
+            raise ConversionError(f"the range [{low}, {high}] of a neuron has to contain 0")
+        self.model = spec if low == 0 else spec.both_signs()
+        self.low, self.high, self.channel_dim = float(low), float(high), channel_dim
+        self.threshold = nn.Parameter(torch.full((channels,), math.nan), requires_grad=False)
+        self.v0 = nn.Parameter(torch.zeros(channels), requires_grad=False)
+        self.correction = nn.Parameter(torch.zeros(0, channels), requires_grad=False)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels C, also where there is a threshold for every neuron."""
+        return self.correction.shape[1]
+
+    @property
+    def max_up(self) -> int:
+        """Most spikes in one timestep."""
+        return self.model.max_up
+
+    @property
+    def max_down(self) -> int:
+        """Most negative spikes in one timestep."""
+        return self.model.max_down
+
+    def analog(self, x: Tensor) -> Tensor:
+        """The activation that the neurons stand for, of [B, ...]."""
+        return x.clamp(self.low, self.high)
+
+    def forward(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over the timesteps of a chunk.
+
+        Args:
+            current: input current, [T, B, ...], activation units.
+            state: where the last chunk ended; None to start at ``v0``.
+
+        Returns:
+            The emitted values (spikes times threshold), [T, B, ...], in the currents' dtype, and
+            the state after them. State and arithmetic are in float32 for half currents.
+        """
+        wide = at_least_float32(current.dtype)
+        like = current[0].to(wide)
+        threshold = self.per_channel(self.threshold, like)
+        if state is None:
+            state = self.start(like)
+        lowest, highest = self._total_bounds(threshold)
+        emitted = []
+        for now in current:
+            now = now.to(wide)
+            if state.time < len(self.correction):
+                now = now + self.per_channel(self.correction[state.time], now)
+            out, state = self.model.step(now, state, threshold, lowest, highest)
+            emitted.append(out.to(current.dtype))
+        return (torch.stack(emitted) if len(emitted) > 1 else emitted[0][None]), state
+
+    def events(self, emitted: Tensor, before: State | None) -> Tensor:
+        """What travels along the synapses for the emitted values, [T, B, ...], activation units.
+
+        Args:
+            emitted: of a chunk, from ``forward``.
+            before: the state that ``forward`` was given.
+        """
+        wide = emitted.to(at_least_float32(emitted.dtype))
+        threshold = self.per_channel(self.threshold, wide[0])
+        events = self.model.events(wide, before or self.start(wide[0]), threshold)
+        return events.to(emitted.dtype)
+
+    def start(self, like: Tensor) -> State:
+        """The state before the first timestep, for an input shaped like [B, ...]."""
+        v = self.per_channel(self.v0, like).expand_as(like)
+        bounded = self._total_bounds(self.per_channel(self.threshold, like)) != (None, None)
+        counts = bounded or self.model.keeps_total
+        return State(v, torch.zeros_like(like) if counts else None, 0)
+
+    def per_channel(self, values: Tensor, like: Tensor) -> Tensor:
+        """Shape [C] values so that they broadcast against [B, ...]; [C, ...] ones do already."""
+        if values.ndim != 1 or like.ndim == 1:  # [B] has one channel
+            return values.to(like.dtype)
+        shape = [1] * like.ndim
+        shape[self.channel_dim] = -1
+        return values.view(shape).to(like.dtype)
+
+    def _total_bounds(self, threshold: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Bounds of (running total / time) in spikes; None where capacity keeps it inside anyway.
+
+        A ReLU's total never falls below 0 and a ReLU6's mean never exceeds 6: the memory of
+        signed neurons, for any range.
+        """
+        slack = 1 + 1e-5
+        low, high = self.low / threshold, self.high / threshold
+        need_low = bool((-low * slack < self.max_down).any())
+        need_high = bool((high * slack < self.max_up).any())
+        return (low if need_low else None), (high if need_high else None)
+
+    def extra_repr(self) -> str:
+        """Shown by print(network)."""
+        return (
+            f"{self.max_up} up, {self.max_down} down, range [{self.low:g}, {self.high:g}], "
+            f"{self.channels} channels"
+        )
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """What sums over time are kept in: a half holds none of many timesteps."""
+    return torch.promote_types(dtype, torch.float32)

@@ -1,0 +1,168 @@
+"""Layers as constructor arguments, and back: classes from a table, never from a name in a file."""
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.channel_affine import ChannelAffine
+from spikeport.convert.graph.layer_table import MODULES
+from spikeport.convert.neurons import (
+    Differential,
+    MultiThreshold,
+    Neuron,
+    NeuronLayer,
+    NeuronModel,
+    SpiCalib,
+)
+
+CLASSES = {cls.__name__: cls for cls in MODULES}
+SPECS: dict[str, type[NeuronModel]] = {
+    cls.__name__: cls for cls in (Neuron, MultiThreshold, Differential, SpiCalib)
+}
+NEURON_TENSORS = ("threshold", "v0", "correction")
+
+
+def describe_layer(path: str, layer: nn.Module) -> dict[str, Any]:
+    """Class name and constructor arguments, without the weights.
+
+    Args:
+        path: where it stands in the network, for messages.
+        layer: a module that a node calls.
+
+    Raises:
+        ConversionError: a class that is not in the table, or a layer that has been changed since
+            its construction in a way that the arguments do not tell.
+    """
+    cls = type(layer)
+    record: dict[str, Any]
+    if type(layer) is NeuronLayer:
+        record = _describe_neuron(layer)
+    elif type(layer) is ChannelAffine:
+        record = {"channels": layer.gain.numel()}
+    elif cls in MODULES:
+        record = {name: _argument(layer, name) for name in MODULES[cls][1]}
+    else:
+        raise ConversionError(
+            f"module '{path}' is a '{cls.__module__}.{cls.__qualname__}', which cannot be saved; "
+            "remove parametrizations, or replace it by a layer of torch.nn that does the same "
+            "before the conversion (the layers that can be saved are listed in "
+            "spikeport/convert/ops.py)"
+        )
+    record = {"class": cls.__name__} | record
+    try:
+        difference = _difference(layer, make_layer(path, record))
+    except ConversionError as cause:
+        difference = str(cause)
+    if difference:
+        raise ConversionError(
+            f"module '{path}' is not what its constructor makes: {difference}. Replace it by an "
+            f"unchanged {cls.__name__} before the conversion."
+        )
+    return record
+
+
+def make_layer(path: str, record: dict[str, Any]) -> nn.Module:
+    """The layer that ``describe_layer`` described, with meta tensors in place of its weights.
+
+    Raises:
+        ConversionError: an unknown class, or arguments that its constructor refuses.
+    """
+    arguments = {name: _tuples(value) for name, value in record.items()}
+    name = arguments.pop("class")
+    try:
+        with torch.device("meta"):
+            if name == "NeuronLayer":
+                return _make_neuron(**arguments)
+            if name == "ChannelAffine":
+                return ChannelAffine(**arguments)
+            if name in CLASSES and set(arguments) == set(MODULES[CLASSES[name]][1]):
+                return CLASSES[name](**arguments)
+    except Exception as cause:  # whatever a constructor makes of the numbers in a file
+        raise ConversionError(
+            f"module {path!r} ({name}): {type(cause).__name__}: {cause}"
+        ) from cause
+    raise ConversionError(
+        f"module {path!r} is a {name!r} with the arguments {sorted(arguments)}, which this version "
+        "does not know"
+    )
+
+
+def own_tensors(layer: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a layer, without those of its children."""
+    return dict(layer.named_parameters(recurse=False)) | dict(layer.named_buffers(recurse=False))
+
+
+def _describe_neuron(neuron: NeuronLayer) -> dict[str, Any]:
+    return {
+        "spec": _describe_model(neuron.model),
+        "low": neuron.low if math.isfinite(neuron.low) else None,
+        "high": neuron.high if math.isfinite(neuron.high) else None,
+        "channel_dim": neuron.channel_dim,
+        "tensors": {name: list(getattr(neuron, name).shape) for name in NEURON_TENSORS},
+    }
+
+
+def _describe_model(spec: NeuronModel) -> dict[str, Any]:
+    values = {each.name: getattr(spec, each.name) for each in fields(spec)}  # type: ignore[arg-type]
+    inner = {name: _describe_model(v) for name, v in values.items() if isinstance(v, NeuronModel)}
+    return {"kind": type(spec).__name__} | values | inner
+
+
+def _make_model(record: dict[str, Any]) -> NeuronModel:
+    values = {
+        name: _make_model(value) if isinstance(value, dict) else value
+        for name, value in record.items()
+        if name != "kind"
+    }
+    return SPECS[record["kind"]](**values)
+
+
+def _make_neuron(
+    spec: dict[str, Any],
+    low: float | None,
+    high: float | None,
+    channel_dim: int,
+    tensors: dict[str, list[int]],
+) -> NeuronLayer:
+    neuron = NeuronLayer(
+        _make_model(spec),
+        1,
+        -math.inf if low is None else low,
+        math.inf if high is None else high,
+        channel_dim,
+    )
+    neuron.model = _make_model(spec)
+    for name in NEURON_TENSORS:
+        empty = torch.empty(tuple(tensors[name]))
+        setattr(neuron, name, nn.Parameter(empty, requires_grad=False))
+    return neuron
+
+
+def _argument(layer: nn.Module, name: str) -> Any:
+    value = getattr(layer, name)
+    return value is not None if name == "bias" else value
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has no tuples; torch's layers keep them and take nothing else."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _difference(layer: nn.Module, fresh: nn.Module) -> str | None:
+    """What of a layer its record does not bring back."""
+    shapes = [{k: tuple(v.shape) for k, v in own_tensors(m).items()} for m in (layer, fresh)]
+    if shapes[0] != shapes[1]:
+        return f"it has the tensors {shapes[0]} instead of {shapes[1]}"
+    if "forward" in vars(layer):
+        return "its forward has been replaced"
+    for name, value in vars(fresh).items():
+        if name.startswith("_") or name == "training":
+            continue
+        found = vars(layer).get(name, value)
+        if _tuples(found) != _tuples(value):
+            return f"{name} is {found!r} instead of {value!r}"
+    return None

@@ -1,0 +1,1 @@
+"""A network over time, on each backend."""

@@ -1,0 +1,1 @@
+"""Simulation on the CPU engine."""

@@ -1,0 +1,206 @@
+"""A network's neuron layers as layers of the native engine, kept between calls."""
+
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikeport.convert.neurons import NeuronLayer
+from spikeport.convert.simulation.native.plan import Part, Plan, Spikes, Weighted, Wire, geometry
+from spikeport.convert.simulation.native.pools import window_of
+from spikeport.cpu.layer import Firing, Layer
+from spikeport.cpu.streams import Stream
+from spikeport.cpu.synapses import Geometry, Synapses
+
+
+class NativeLayer:
+    """A neuron layer and those of its inputs that run on packed spikes.
+
+    Attributes:
+        layer: of the engine.
+        sources: the nodes whose streams it reads, one for each of its synapses.
+    """
+
+    def __init__(self, layer: Layer, sources: list[fx.Node]) -> None:
+        self.layer, self.sources = layer, sources
+
+
+class LayerCache:
+    """The engine's layers of one network, built when needed and again when parameters change."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.plan = Plan(network)
+        self.kinds = _kinds(network)
+        self._network = ref(network)  # the cache is kept by the network, not the other way round
+        self._built: dict[Any, tuple[Any, NativeLayer]] = {}
+
+    @property
+    def network(self) -> nn.Module:
+        """Whose layers these are."""
+        network = self._network()
+        assert network is not None
+        return network
+
+    def threshold(self, node: fx.Node) -> Tensor:
+        """What one spike of a packed node stands for, [C]."""
+        while node.meta["role"] != "neuron":
+            node = node.args[0]
+        values: Tensor = self.network.get_submodule(str(node.target)).threshold  # type: ignore[assignment]
+        return values.detach()
+
+    def get(self, node: fx.Node, parts: list[Part], streams: dict[fx.Node, Stream]) -> NativeLayer:
+        """The layer of a neuron node.
+
+        Args:
+            node: a neuron.
+            parts: of its current; those that are no synapses are left to the caller.
+            streams: the packed spikes, for their sizes.
+        """
+        sizes = [
+            streams[wire.source].size
+            for part in parts
+            if isinstance(part, Weighted)
+            for wire in part.wires
+        ]
+        key = (node, tuple(parts), tuple(sizes))
+        stamp = self._stamp(node, parts)
+        known = self._built.get(key)
+        if known is None or known[0] != stamp:
+            known = (stamp, self._build(node, parts, streams))
+            self._built[key] = known
+        return known[1]
+
+    def _stamp(self, node: fx.Node, parts: list[Part]) -> Any:
+        """Changes when a parameter does, also if it was written to through ``.data``."""
+        owners = [str(node.target)]
+        values: list[Tensor] = []
+        for part in parts:
+            if isinstance(part, Weighted):
+                owners.append(str(part.node.target))
+                values += [self.threshold(wire.source) for wire in part.wires]
+            elif isinstance(part, Spikes):
+                values.append(self.threshold(part.source))
+        for owner in owners:
+            values += self.network.get_submodule(owner).parameters(recurse=False)
+        neuron: Any = self.network.get_submodule(str(node.target))
+        # by numpy: torch's threads would spin for milliseconds beside the engine's
+        numbers = [(v.data_ptr(), v._version, float(v.detach().numpy().sum())) for v in values]
+        return neuron.model, numbers
+
+    def _build(
+        self, node: fx.Node, parts: list[Part], streams: dict[fx.Node, Stream]
+    ) -> NativeLayer:
+        neuron: Any = self.network.get_submodule(str(node.target))
+        channels = neuron.threshold.numel()
+        synapses: list[Synapses] = []
+        sources: list[fx.Node] = []
+        bias = torch.zeros(channels)
+        for part in parts:
+            if isinstance(part, Spikes):
+                synapses.append(_identity(self.threshold(part.source)))
+                sources.append(part.source)
+            elif isinstance(part, Weighted):
+                layer: Any = self.network.get_submodule(str(part.node.target))
+                if layer.bias is not None:
+                    bias = bias + layer.bias.detach()
+                for wire in part.wires:
+                    value = self.threshold(wire.source)
+                    synapses.append(self._synapses(layer, wire, value, streams[wire.source]))
+                    sources.append(wire.source)
+        has_bias = bool(bias.any())
+        layer = Layer(channels, firing_of(neuron), synapses, bias if has_bias else None)
+        return NativeLayer(layer, sources)
+
+    def window(self, wire: Wire, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Positions of a map of this size that are one to the layer; None: torch has to pool."""
+        return (1, 1) if wire.pool is None else window_of(wire.pool, self.network, size)
+
+    def _synapses(self, layer: Any, wire: Wire, value: Tensor, stream: Stream) -> Synapses:
+        window = self.window(wire, stream.size)
+        assert window is not None
+        if wire.pool is None:
+            return _synapses(layer, wire.first, value, stream.channels, stream.size)
+        height, width = stream.size[0] // window[0], stream.size[1] // window[1]
+        small = _synapses(layer, wire.first, value, stream.channels, (height, width))
+        return _pooled(small, window, stream.size)
+
+
+def firing_of(neuron: NeuronLayer) -> Firing:
+    """The engine's description of a neuron layer."""
+    threshold = neuron.threshold.detach()
+    lowest, highest = neuron._total_bounds(threshold)
+    spec: Any = neuron.model  # a Neuron: the plan leaves other kinds to torch
+    return Firing(
+        *(threshold, neuron.v0.detach(), spec.max_up, spec.max_down, lowest, highest),
+        *(spec.leak, spec.hard_reset),
+    )
+
+
+def _identity(value: Tensor) -> Synapses:
+    channels = value.numel()
+    return Synapses(torch.ones(channels, 1, 1, 1), value, Geometry(), channels)
+
+
+def _synapses(
+    layer: Any, first: int, value: Tensor, channels: int, size: tuple[int, int]
+) -> Synapses:
+    """A layer's weights on maps of ``size`` at its input channels ``first`` and following."""
+    weight = layer.weight.detach()
+    if isinstance(layer, nn.Linear):
+        count = channels * size[0] * size[1]
+        weight = weight[:, first : first + count].reshape(len(weight), channels, *size)
+        return Synapses(weight, value, Geometry(size))
+    where = geometry(layer, size)
+    if layer.groups == 1:
+        return Synapses(weight[:, first : first + channels], value, where)
+    if channels != layer.in_channels:
+        weight = _ungrouped(weight, layer.groups)
+        return Synapses(weight[:, first : first + channels], value, where)
+    return Synapses(weight, value, where, layer.groups)
+
+
+def _pooled(part: Synapses, window: tuple[int, int], size: tuple[int, int]) -> Synapses:
+    """Synapses on averages over windows, side by side on maps of ``size``, as synapses on the maps.
+
+    They see one averaged position, or all of them.
+    """
+    weight = part.weight / (window[0] * window[1])
+    if part.geometry.kernel == (1, 1):
+        where = Geometry(window, window)
+        if not part.masked:
+            return replace(part, weight=weight, geometry=where, shared=True)
+        return replace(part, weight=weight.repeat(1, 1, *window), geometry=where)
+    weight = weight.repeat_interleave(window[0], 2).repeat_interleave(window[1], 3)
+    rest = (size[0] - weight.shape[2], size[1] - weight.shape[3])  # seen by no window
+    weight = nn.functional.pad(weight, (0, rest[1], 0, rest[0]))
+    return replace(part, weight=weight, geometry=Geometry(size))
+
+
+def _ungrouped(weight: Tensor, groups: int) -> Tensor:
+    """[C_out, C_in / groups, ...] as [C_out, C_in, ...] with zeros between the groups."""
+    out_channels, per_group = weight.shape[:2]
+    full = weight.new_zeros(out_channels, per_group * groups, *weight.shape[2:])
+    step = out_channels // groups
+    for group in range(groups):
+        rows = slice(group * step, (group + 1) * step)
+        full[rows, group * per_group : (group + 1) * per_group] = weight[rows]
+    return full
+
+
+def _kinds(network: nn.Module) -> list[Any]:
+    """What a plan depends on and a pass may change."""
+    neurons = [module for module in network.modules() if isinstance(module, NeuronLayer)]
+    return [(neuron.model, neuron.threshold.ndim) for neuron in neurons]
+
+
+_CACHES: "WeakKeyDictionary[nn.Module, LayerCache]" = WeakKeyDictionary()
+
+
+def layers_of(network: nn.Module) -> LayerCache:
+    """The cache of a network; it goes when the network goes and is not copied or saved with it."""
+    cache = _CACHES.get(network)
+    if cache is None or cache.kinds != _kinds(network):
+        cache = _CACHES[network] = LayerCache(network)
+    return cache

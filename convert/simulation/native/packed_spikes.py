@@ -1,0 +1,44 @@
+"""What a layer emitted on the native engine, as seen by those who watch."""
+
+import math
+
+from torch import Tensor
+
+from spikeport.convert.simulation.emitted import Emitted
+from spikeport.cpu.streams import Stream
+
+PORTION_BYTES = 16 * 2**20  # of the values that are unpacked at once
+
+
+class PackedSpikes(Emitted):
+    """A stream as seen by those who watch: counted as it is, unpacked only if they ask for it.
+
+    Args:
+        stream: of the chunk.
+        threshold: value of one spike, [C].
+        first: number of timesteps before the chunk.
+        maps: whether positions are [C, H, W], not [C].
+    """
+
+    def __init__(self, stream: Stream, threshold: Tensor, first: int, maps: bool) -> None:
+        self._stream, self._threshold, self._maps = stream, threshold, maps
+        self.first, self.timesteps = first, stream.timesteps
+        per_step = 4 * stream.batch * stream.channels * math.prod(stream.size)
+        self.portion = max(1, PORTION_BYTES // per_step)
+
+    def values(self, begin: int = 0, end: int | None = None) -> Tensor:
+        """See ``Emitted.values``."""
+        values = self._stream.unpack(self._threshold, begin, end)
+        return values if self._maps else values[..., 0, 0]
+
+    def counts(
+        self,
+        quantum: Tensor | None,
+        begin: int = 0,
+        end: int | None = None,
+        by_channel: bool = True,
+    ) -> Tensor:
+        """See ``Emitted.counts``; the quantum is the threshold anyway."""
+        count = self._stream.totals if by_channel else self._stream.pixel_totals
+        counts = count(begin, end)
+        return counts if self._maps else counts[..., 0, 0]

@@ -1,0 +1,255 @@
+"""What feeds each neuron of a graph, in the terms of the native engine.
+
+A neuron's current is a sum. Its parts are synapses on packed spikes (convolutions and linear
+layers, also through concatenations, sums and flattening; a neuron's spikes added as they are),
+currents that never change, and whatever else there is, which torch computes.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from spikeport.convert.graph.ops import IDENTITY
+from spikeport.convert.graph.roles import in_time
+from spikeport.convert.graph.same_padding import Conv2dSame, MaxPool2dSame
+from spikeport.convert.simulation.native.pools import AVERAGES, LARGEST, window_of
+from spikeport.cpu.synapses import Geometry
+
+MOST_WEIGHTS = 2**24  # of a linear layer behind an average pool to several positions
+CONCATENATIONS = {"cat", "concat", "concatenate"}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Spikes of ``source`` that arrive at a weighted layer, from its input channel ``first`` on.
+
+    An average ``pool`` may lie between them.
+    """
+
+    source: fx.Node
+    first: int
+    pool: fx.Node | None = None
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A convolution or linear layer whose input is made of packed spikes only."""
+
+    node: fx.Node
+    wires: tuple[Wire, ...]
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """A neuron's spikes, added as they are."""
+
+    source: fx.Node
+
+
+@dataclass(frozen=True)
+class Current:
+    """A value that torch computes: once if ``static``, otherwise at every timestep."""
+
+    node: fx.Node
+    static: bool
+
+
+Part = Weighted | Spikes | Current
+
+
+class Plan:
+    """Which nodes the engine runs, and what feeds them.
+
+    Args:
+        network: a SpikingNetwork.
+
+    Attributes:
+        packed: nodes whose values are packed spikes: neurons and max-pools.
+        parts: what feeds each neuron among them.
+        last_use: for each node the last node run in order that depends on its value.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network, self._modules = network, dict(network.named_modules())
+        nodes = list(network.graph.nodes)  # type: ignore[arg-type, union-attr]
+        self.packed: set[fx.Node] = set()
+        self.parts: dict[fx.Node, list[Part]] = {}
+        for node in nodes:
+            if node.meta["role"] == "neuron" and self._is_native(node):
+                self.parts[node] = self._parts(node.args[0])
+                self.packed.add(node)
+            elif node.meta["role"] == "difference" and self._is_native_pool(node):
+                self.packed.add(node)
+        self.last_use = _last_uses(nodes)
+        del self._network, self._modules  # a plan is kept by its network
+
+    def _is_native(self, node: fx.Node) -> bool:
+        neuron: Any = self._modules[str(node.target)]
+        rank = len(node.meta.get("shape", ()))
+        per_channel = neuron.channel_dim % max(rank, 1) == 1 and neuron.threshold.ndim == 1
+        small = neuron.model.native and max(neuron.max_up, neuron.max_down) < 256
+        return rank in (2, 4) and per_channel and small and _is_float32(neuron)
+
+    def _is_native_pool(self, node: fx.Node) -> bool:
+        if node.meta["op"] != "max_pool2d" or node.op != "call_module":
+            return False
+        pool: Any = self._modules[str(node.target)]
+        plain = isinstance(pool, nn.MaxPool2d) and not isinstance(pool, MaxPool2dSame)
+        return plain and not pool.return_indices and node.args[0] in self.packed
+
+    def _parts(self, node: Any) -> list[Part]:
+        if not in_time(node):
+            return [Current(node, True)]
+        if node in self.packed:
+            return [Spikes(node)]
+        op = node.meta["op"]
+        if op in IDENTITY:
+            return self._parts(node.args[0])
+        if op == "add" and self._adds_alike(node):
+            return self._parts(node.args[0]) + self._parts(node.args[1])
+        if node.meta["role"] == "weighted" and self._has_native_weights(node):
+            wires = self._wires(node.args[0], 0)
+            if wires is not None and all(self._takes_pool(node, wire.pool) for wire in wires):
+                return [Weighted(node, tuple(wires))]
+        return [Current(node, False)]
+
+    def _adds_alike(self, node: fx.Node) -> bool:
+        return (
+            len(node.args) == 2
+            and not node.kwargs
+            and all(
+                isinstance(arg, fx.Node) and arg.meta.get("shape") == node.meta.get("shape")
+                for arg in node.args
+            )
+        )
+
+    def _has_native_weights(self, node: fx.Node) -> bool:
+        layer = self._modules[str(node.target)]
+        shape = node.args[0].meta.get("shape", ())
+        if not _is_float32(layer):
+            return False
+        if isinstance(layer, nn.Linear):
+            return len(shape) == 2
+        padded = isinstance(layer, Conv2dSame) or getattr(layer, "padding", "") not in (
+            "same",
+            "valid",
+        )
+        return isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and padded
+
+    def _takes_pool(self, node: fx.Node, pool: fx.Node | None) -> bool:
+        """Whether a weighted layer and an average pool before it, if any, make simple synapses."""
+        if pool is None:
+            return True
+        layer: Any = self._modules[str(node.target)]
+        if isinstance(layer, nn.Linear):  # its weights are repeated for every pixel of a window
+            before, after = math.prod(pool.args[0].meta["shape"]), math.prod(pool.meta["shape"])
+            return pool.meta["shape"][2:] in ([], [1, 1]) or (
+                layer.weight.numel() * before // after <= MOST_WEIGHTS
+            )
+        plain = layer.kernel_size == layer.stride == (1, 1) and not isinstance(layer, Conv2dSame)
+        return plain and max(layer.padding) == 0
+
+    def _wires(self, node: Any, first: int) -> list[Wire] | None:
+        """The packed spikes that a tensor consists of; None if there is anything else in it."""
+        if not in_time(node):
+            return None
+        if node in self.packed:
+            return [Wire(node, first)]
+        op, shape = node.meta["op"], node.meta.get("shape")
+        if op in IDENTITY or self._only_reshapes(node):
+            return self._wires(node.args[0], first)
+        if op == "add" and self._adds_alike(node):
+            pair = [self._wires(arg, first) for arg in node.args]
+            return None if None in pair else [*pair[0], *pair[1]]  # type: ignore[misc]
+        if op in AVERAGES and self._is_side_by_side(node):
+            inner = self._wires(node.args[0], first)
+            if inner is None or any(wire.pool for wire in inner):
+                return None
+            return [replace(wire, pool=node) for wire in inner]
+        if op in CONCATENATIONS and _dim(node) in (1, 1 - len(shape)):
+            found: list[Wire] = []
+            for part in node.args[0]:
+                wires = self._wires(part, first)
+                if wires is None:
+                    return None
+                found += wires
+                first += part.meta["shape"][1]
+            return found
+        return None
+
+    def _is_side_by_side(self, node: fx.Node) -> bool:
+        """Whether the windows of an average pool of maps can be part of the synapses."""
+        source = node.args[0] if node.args else None
+        shape: Any = source.meta.get("shape", ()) if isinstance(source, fx.Node) else ()
+        if len(shape) != 4:
+            return False
+        window = window_of(node, self._network, (shape[2], shape[3]))
+        return window is not None and shape[1] * window[0] * window[1] <= LARGEST
+
+    def _only_reshapes(self, node: fx.Node) -> bool:
+        """``flatten(1)`` of a packed map, or an adaptive pool to the size that it has already."""
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node) or not in_time(source):
+            return False
+        before, after = source.meta.get("shape"), node.meta.get("shape")
+        if before is None or after is None:
+            return False
+        if node.meta["op"] == "adaptive_avg_pool2d":
+            return before == after
+        pooled = source.meta["op"] in AVERAGES and self._is_side_by_side(source)
+        one_map = source in self.packed or pooled or self._only_reshapes(source)
+        flat = [before[0], math.prod(before[1:])]
+        return node.meta["op"] in ("flatten", "reshape", "view") and one_map and after == flat
+
+
+def geometry(layer: Any, size: tuple[int, int]) -> Geometry:
+    """Where a convolution's inputs are, for an input of this size."""
+    kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+    if not isinstance(layer, Conv2dSame):
+        return Geometry(kernel, stride, layer.padding, dilation)
+    totals = [
+        max((math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    ]
+    first = (totals[0] // 2, totals[1] // 2)
+    return Geometry(kernel, stride, first, dilation, (totals[0] - first[0], totals[1] - first[1]))
+
+
+def pool_geometry(pool: nn.MaxPool2d) -> Geometry:
+    """The windows of a max-pool."""
+    sides = [
+        (value, value) if isinstance(value, int) else (value[0], value[1])
+        for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    ]
+    return Geometry(*sides)
+
+
+def runs_in_order(node: fx.Node) -> bool:
+    """Whether a node carries state, checks something or is the output.
+
+    All others are computed when they are needed.
+    """
+    return node.meta["role"] in ("neuron", "difference", "output") or "guard" in node.meta
+
+
+def _last_uses(nodes: list[fx.Node]) -> dict[fx.Node, int]:
+    place = {node: index for index, node in enumerate(nodes)}
+    found: dict[fx.Node, int] = {}
+    for node in reversed(nodes):
+        uses = (place[user] if runs_in_order(user) else found[user] for user in node.users)
+        found[node] = max(uses, default=place[node])
+    return found
+
+
+def _dim(node: fx.Node) -> Any:
+    return node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+
+
+def _is_float32(module: nn.Module) -> bool:
+    return all(
+        value.dtype == torch.float32 and value.device.type == "cpu"
+        for value in module.parameters(recurse=False)
+    )

@@ -1,0 +1,377 @@
+"""The time loop on the native CPU engine: packed spikes from neuron to neuron.
+
+Neurons run in the graph's order. Everything between them is part of a neuron's synapses (see
+``native_plan.py``) or is computed by torch when a neuron or the output asks for it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.roles import IN_TIME
+from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.simulation.emitted import Watcher
+from spikeport.convert.simulation.native.buffers import Buffers
+from spikeport.convert.simulation.native.density import dense_above
+from spikeport.convert.simulation.native.layers import NativeLayer, layers_of
+from spikeport.convert.simulation.native.packed_spikes import PackedSpikes
+from spikeport.convert.simulation.native.plan import (
+    Current,
+    Part,
+    Spikes,
+    Weighted,
+    geometry,
+    pool_geometry,
+    runs_in_order,
+)
+from spikeport.convert.simulation.run import Run
+from spikeport.cpu.loader import why_unavailable
+from spikeport.cpu.maxpool import max_pool
+from spikeport.cpu.streams import Stream
+
+CHUNK = 32  # timesteps: enough to use every weight often while it is in the cache
+SLICE_BYTES = 16 * 2**20  # of a tensor that torch computes for a part of a chunk
+
+
+class NativeRun(Run):
+    """One presentation of one batch, on the engine."""
+
+    def __init__(self, network: SpikingGraph, x: Tensor, watch: Watcher | None) -> None:
+        super().__init__(network, x, watch)
+        self.layers = layers_of(network)
+        self.plan = self.layers.plan
+        self.streams: dict[fx.Node, Stream] = {}
+        self.dense: dict[fx.Node, set[fx.Node]] = {}  # neuron: its weighted inputs left to torch
+        self.buffers = Buffers(reuse=watch is None)
+        self.built: dict[fx.Node, NativeLayer] = {}
+        self.split: dict[fx.Node, int] = {}
+        self.fixed: dict[fx.Node, Tensor] = {}  # static currents, channels last
+
+    def default_chunk(self) -> int:
+        """Timesteps at once where the caller leaves it open."""
+        torch_only = [
+            node
+            for node in self.nodes
+            if node.meta["role"] in ("neuron", "difference") and node not in self.plan.packed
+        ]
+        loose = [
+            part
+            for parts in self.plan.parts.values()
+            for part in parts
+            if isinstance(part, Current) and not part.static
+        ]
+        if torch_only or loose:
+            return super().default_chunk()
+        return CHUNK
+
+    def keep(self, rows: Tensor) -> None:
+        """See ``Run.keep``."""
+        super().keep(rows)
+        self.fixed.clear()
+        for node in self.state.keys() & self.plan.parts.keys():
+            self.state[node].keep(rows)
+
+    @torch.no_grad()
+    def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
+        """Simulate the next timesteps; see ``Run.advance``."""
+        self.present(steps)
+        values: dict[fx.Node, Any] = {}
+        outputs = None
+        for place, node in enumerate(self.nodes):
+            if not runs_in_order(node):
+                continue
+            if node.meta["role"] == "output":
+                for source in self.readout.sources if self.readout else ():
+                    self._collect(source, values, steps, marks)
+                outputs = self._outputs(values, steps, marks)
+            elif node.meta["role"] not in ("neuron", "difference"):  # a guard, on sizes
+                if self.time == 0:
+                    self._check_decision(node, values, steps)
+            elif node in self.plan.parts:
+                self._fire(node, values, steps)
+            elif node in self.plan.packed:
+                self._pool(node)
+            else:
+                for source in node.all_input_nodes:
+                    self._compute(source, values, steps)
+                values[node] = self._in_time(node, values, steps)
+            self._forget(place, values)
+        self.time += steps
+        return outputs
+
+    def _forget(self, place: int, values: dict[fx.Node, Any]) -> None:
+        for node in [node for node in values if self.plan.last_use[node] <= place]:
+            del values[node]
+        for node in [node for node in self.streams if self.plan.last_use[node] <= place]:
+            self.buffers.give_back(self.streams.pop(node))
+
+    def _fire(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Run a neuron layer over the chunk."""
+        parts = self.plan.parts[node]
+        dense = self._dense_parts(node, parts)
+        native: list[Part] = [part for part in parts if part not in dense]
+        if node not in self.built:
+            self.built[node] = self.layers.get(node, native, self.streams)
+        built = self.built[node]
+        streams = [self.streams[source] for source in built.sources]
+        fixed = [self._fixed(p.node) for p in parts if isinstance(p, Current) and p.static]
+        loose = [
+            _as_maps(self._unfold(p.node, values, steps))
+            for p in parts
+            if isinstance(p, Current) and not p.static
+        ]
+        batch, height, width = self._output_shape(native, dense, [*fixed, *loose])
+        step = steps
+        if dense:
+            per_step = 4 * built.layer.channels * batch * height * width
+            step = max(1, min(steps, SLICE_BYTES // per_step))
+        if node not in self.split:
+            self.split[node] = built.layer.split_for(streams)
+        levels = built.layer.levels
+        out = self.buffers.take((batch, height, width), steps, built.layer.channels, levels)
+        state = self.state.get(node)
+        keep = not (self.time == 0 and step == steps == self.wanted)
+        for begin in range(0, steps, step):
+            span = (begin, min(begin + step, steps))
+            currents = [*fixed, *(current[slice(*span)] for current in loose)]
+            currents += [self._dense(part, *span) for part in dense]
+            currents += self._correction(node, span, (batch, height, width))
+            out, state = built.layer.run(
+                streams,
+                currents,
+                state,
+                (steps, batch, height, width),
+                part=span,
+                out=out,
+                keep=keep,
+                split=self.split[node],
+            )
+        self.streams[node], self.state[node] = out, state
+        self._show_packed(node)
+
+    def _correction(
+        self, node: fx.Node, span: tuple[int, int], sizes: tuple[int, int, int]
+    ) -> list[Tensor]:
+        """The neurons' own current at timesteps [begin, end) of the chunk, if there is any."""
+        begin, end = (self.time + time for time in span)
+        rows = self.network.neuron(str(node.target)).correction.detach()[begin:end]
+        if not len(rows):
+            return []
+        rows = torch.cat([rows, rows.new_zeros(end - begin - len(rows), rows.shape[1])])
+        batch, height, width = sizes
+        return [rows[:, None, :, None, None].expand(-1, batch, -1, height, width)]
+
+    def _dense_parts(self, node: fx.Node, parts: list[Part]) -> list[Weighted]:
+        """The weighted inputs whose spikes are too many; decided in the first chunk."""
+        if node not in self.dense:
+            self.dense[node] = {
+                part.node
+                for part in parts
+                if isinstance(part, Weighted) and (self._pools(part) or self._too_many(part))
+            }
+        return [p for p in parts if isinstance(p, Weighted) and p.node in self.dense[node]]
+
+    def _pools(self, part: Weighted) -> bool:
+        """Whether an average pool before a layer does not fit the maps of this call."""
+        sizes = [(wire, self.streams[wire.source].size) for wire in part.wires]
+        return any(self.layers.window(wire, size) is None for wire, size in sizes)
+
+    def _too_many(self, part: Weighted) -> bool:
+        layer: Any = self.network.get_submodule(str(part.node.target))
+        streams = [self.streams[wire.source] for wire in part.wires]
+        sizes = [stream.bits[..., 0, :, :].numel() for stream in streams]
+        mean = sum(s.density * n for s, n in zip(streams, sizes, strict=True)) / sum(sizes)
+        return mean > max(dense_above(layer, stream.levels) for stream in streams)
+
+    def _dense(self, part: Weighted, begin: int, end: int) -> Tensor:
+        """The current of a weighted layer at timesteps [begin, end), by torch."""
+        values: dict[fx.Node, Any] = {}
+        kept = self.streams
+        self.streams = {
+            source: kept[source].between(begin, end)
+            for source in {wire.source for wire in part.wires}
+        }
+        try:
+            return _as_maps(self._unfold(part.node, values, end - begin))
+        finally:
+            self.streams = kept
+
+    def _output_shape(
+        self, native: Sequence[Part], dense: Sequence[Weighted], currents: Sequence[Tensor]
+    ) -> tuple[int, int, int]:
+        """(B, H, W) of a layer, from any of its inputs."""
+        if currents:
+            return (currents[0].shape[1], *currents[0].shape[3:])
+        for part in (*native, *dense):
+            if isinstance(part, Spikes):
+                stream = self.streams[part.source]
+                return (stream.batch, *stream.size)
+            if isinstance(part, Weighted):
+                wire = part.wires[0]
+                stream = self.streams[wire.source]
+                layer: Any = self.network.get_submodule(str(part.node.target))
+                if isinstance(layer, nn.Linear):
+                    return stream.batch, 1, 1
+                window = self.layers.window(wire, stream.size)
+                if window is not None:
+                    size = (stream.size[0] // window[0], stream.size[1] // window[1])
+                    return (stream.batch, *geometry(layer, size).output_size(*size))
+        current = self._dense(dense[0], 0, 1)  # pooled by torch
+        return (current.shape[1], *current.shape[3:])
+
+    def _fixed(self, node: fx.Node) -> Tensor:
+        """A current that is the same at every timestep, [1, B, C, H, W]."""
+        if node not in self.fixed:
+            value = self.static[node]
+            batch = len(self.x)
+            if value.ndim < 3 or value.shape[0] != batch:
+                value = value.expand(batch, *value.shape[-len(node.meta["shape"]) + 1 :])
+            self.fixed[node] = _as_maps(value[None])
+        return self.fixed[node]
+
+    def _pool(self, node: fx.Node) -> None:
+        source = self.streams[node.args[0]]
+        pool: Any = self.network.get_submodule(str(node.target))
+        like = torch.empty(1, 1, *source.size)
+        size = tuple(pool(like).shape[2:])
+        pooled, self.state[node] = max_pool(source, pool_geometry(pool), size, self.state.get(node))
+        self.streams[node] = pooled
+        self._show_packed(node)
+
+    def _show_packed(self, node: fx.Node) -> None:
+        self._show(node, self._emitted(node))
+
+    def _emitted(self, node: fx.Node) -> PackedSpikes:
+        maps = len(node.meta["shape"]) == 4
+        return PackedSpikes(self.streams[node], self.layers.threshold(node), self.time, maps)
+
+    def _sum(
+        self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
+    ) -> Any:
+        if node in self.streams:
+            return self.streams[node].sums(*span)
+        self._compute(node, values, steps)
+        return super()._sum(node, values, steps, span)
+
+    def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
+        if node not in self.plan.packed:
+            return super()._mean(node, total, timesteps)
+        mean = total * (self.layers.threshold(node) / timesteps).view(-1, 1, 1)
+        return mean if len(node.meta["shape"]) == 4 else mean[..., 0, 0]
+
+    def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        self._compute(node, values, steps)
+        return super()._unfold(node, values, steps)
+
+    def _compute(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Make sure that the value of a node that changes in time is there, [t·B, ...]."""
+        role = node.meta["role"]
+        if node in values or (node in self.static and role != "shape"):
+            return
+        if node in self.streams:
+            values[node] = self._emitted(node).values().flatten(0, 1)
+            return
+        if role == "shape":  # sizes are those of the folded batch, whatever they are of
+            self._compute_shape(node, values, steps)
+            return
+        assert role in IN_TIME, node
+        for source in node.all_input_nodes:
+            self._compute(source, values, steps)
+        values[node] = self._in_time(node, values, steps)
+
+    def _check_decision(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Evaluate a guard on silent stand-ins: only sizes matter, and two timesteps show them."""
+        few = min(steps, 2)
+        silent: dict[fx.Node, Any] = {
+            known: pytree.tree_map_only(
+                Tensor, lambda v: v.new_zeros(few * len(v) // steps, *v.shape[1:]), value
+            )
+            for known, value in values.items()
+            if known.meta["role"] in IN_TIME
+        }
+        for source, stream in self.streams.items():
+            maps = len(source.meta["shape"]) == 4
+            shape = (stream.channels, *stream.size) if maps else (stream.channels,)
+            silent[source] = torch.zeros(few * stream.batch, *shape)
+        self._compute(node, silent, few)
+
+    def _compute_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
+        """Sizes of packed values are known without unpacking them."""
+        stand_ins = dict(values)
+        for source in node.all_input_nodes:
+            if source in self.streams and source not in values:
+                stream = self.streams[source]
+                maps = len(source.meta["shape"]) == 4
+                shape = (stream.channels, *stream.size) if maps else (stream.channels,)
+                stand_ins[source] = torch.empty(()).expand(steps * stream.batch, *shape)
+            else:
+                self._compute(source, values, steps)
+                if source in values:
+                    stand_ins[source] = values[source]
+        values[node] = self._folded_shape(node, stand_ins, steps)
+        self.network.check_guard(node, values[node])
+
+
+def _as_maps(current: Tensor) -> Tensor:
+    """[t, B, C] or [t, B, C, H, W] as [t, B, C, H, W] with channels innermost in memory."""
+    if current.ndim == 3:
+        return current.contiguous()[..., None, None]
+    if current.stride(2) == 1 and current.stride(4) >= current.shape[2]:
+        return current
+    return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
+    """A run on the engine, or None where torch has to do it.
+
+    Raises:
+        ConversionError: the backend is "cpu" and the engine cannot run this call.
+    """
+    if network.backend not in ("cpu", "auto"):
+        return None
+    reason = _why_not(network, x)
+    if network.backend == "auto" and _may_differentiate(network, x):
+        return None
+    if reason is None:
+        return NativeRun(network, _as_convolutions_read(network, x), watch)
+    if network.backend == "cpu":
+        raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
+    return None
+
+
+def _as_convolutions_read(network: SpikingGraph, x: Tensor) -> Tensor:
+    """Images with channels innermost, if only convolutions read them: so are their outputs then.
+
+    The neurons want them so, and turning a map in memory takes as long as its convolution.
+    """
+    readers = next(iter(network.graph.nodes)).users
+    plain = all(
+        node.op == "call_module" and type(network.get_submodule(str(node.target))) is nn.Conv2d
+        for node in readers
+    )
+    return x.contiguous(memory_format=torch.channels_last) if plain and x.ndim == 4 else x
+
+
+def _may_differentiate(network: SpikingGraph, x: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(v.requires_grad for v in (x, *network.parameters()))
+
+
+def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
+    """Why the engine cannot run a call: it does inference in float32 on a CPU, without hooks."""
+    missing = why_unavailable()
+    if missing:
+        return missing
+    values = [x, *network.parameters(), *network.buffers()]
+    if any(value.device.type != "cpu" for value in values):
+        return "the network or its input is not on the CPU"
+    if any(value.dtype != torch.float32 for value in values if value.is_floating_point()):
+        return "the network or its input is not float32"
+    if network.training or x.requires_grad:
+        return "it does not differentiate, and the network is in training mode or x needs gradients"
+    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+        return "it does not call the modules, and one of them has hooks"
+    return None

@@ -1,0 +1,302 @@
+"""One presentation of one batch: the graph as a spiking network, on torch's own operations.
+
+``Run`` is what backends and measurements extend. The loop is ``advance``: it takes the next
+timesteps, folded into the batch, through the nodes in order. A subclass may override
+
+- ``_in_time(node, values, steps)``: the value, [t·B, ...], of one node that changes in time;
+- ``_unfold(node, values, steps)``: a node's value as [t, B, ...];
+- ``_sum(node, values, steps, span)`` and ``_mean``: what a readout adds up and decodes;
+- ``default_chunk`` and ``keep``: timesteps at once, and which images go on.
+
+State is in ``state`` by node, what does not change in time in ``static``.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.nodes import call_node, returned
+from spikeport.convert.graph.ops import SLOPED
+from spikeport.convert.graph.roles import IN_TIME, homogeneous
+from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.neurons.layer import at_least_float32
+from spikeport.convert.simulation.chunk_size import chunk_size
+from spikeport.convert.simulation.emitted import Emitted, Watcher
+from spikeport.convert.simulation.input_encoding import Presentation
+from spikeport.convert.simulation.readout import Readout
+
+
+class Run:
+    """One presentation of one batch.
+
+    Args:
+        network: as its encoding makes it; see ``as_presented``.
+        x: [B, C, ...]: the constant input, or one like that of a timestep.
+        watch: see ``decode``.
+    """
+
+    readout: Readout | None = None  # given if the output is wanted decoded
+    signal: Presentation | None = None  # given if the input changes in time
+    wanted = 0  # timesteps in all
+
+    def __init__(self, network: SpikingGraph, x: Tensor, watch: Watcher | None) -> None:
+        self.network, self.x, self.watch = network, x, watch
+        self.time = 0
+        self.sums: dict[fx.Node, Any] = {}  # of what the readout reads, over all timesteps
+        self.means: dict[int, dict[fx.Node, Any]] = {}  # of the same, by mark
+        self.state: dict[fx.Node, Any] = {}
+        self.static: dict[fx.Node, Any] = {}
+        self.nodes = list(network.graph.nodes)
+        self.last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
+        for node in self.nodes:
+            if node.meta["role"] == "input":
+                self.static[node] = x
+            elif all(source in self.static for source in node.all_input_nodes) and node.meta[
+                "role"
+            ] in ("constant", "shape", "static"):
+                args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.static.__getitem__)
+                self.static[node] = call_node(network, node, args, kwargs)
+                network.check_guard(node, self.static[node])
+
+    def default_chunk(self) -> int:
+        """Timesteps at once where the caller leaves it open."""
+        return chunk_size(self.network, self.x)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some images of the batch only; between two chunks.
+
+        Args:
+            rows: their indices in the batch, ascending, int64.
+        """
+        select = partial(_select, rows=rows, batch=len(self.x))
+        static = {n: select(v) for n, v in self.static.items() if n.meta["role"] == "static"}
+        self.x = self.x[rows]
+        if self.signal is not None:
+            self.signal.keep(rows)
+        self.static |= static | {n: self.x for n in self.nodes if n.meta["role"] == "input"}
+        self.state = {node: select(state) for node, state in self.state.items()}
+        self.sums = {node: select(total) for node, total in self.sums.items()}
+
+    def present(self, steps: int) -> None:
+        """Take the input's next timesteps, if it changes in time."""
+        if self.signal is None:
+            return
+        self.frames, spikes = self.signal.advance(steps)
+        if self.network.encoding.spiking:
+            self._show(self.nodes[0], Emitted(spikes, self.time))
+
+    def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
+        """Simulate the next timesteps.
+
+        Args:
+            steps: how many.
+            marks: with a readout: after how many of them the decoded output is wanted, ascending.
+
+        Returns:
+            The outputs at each timestep, [t, B, ...]; with a readout the decoded ones, a list.
+        """
+        self.present(steps)
+        outputs = self.resume(self.nodes, {}, steps, marks)
+        self.time += steps
+        return outputs
+
+    def resume(
+        self,
+        nodes: Sequence[fx.Node],
+        values: dict[fx.Node, Any],
+        steps: int,
+        marks: Sequence[int] = (),
+    ) -> Any:
+        """``advance`` over the last nodes only, from the values, [t·B, ...], that they read."""
+        waiting = self.readout.inside if self.readout else ()
+        sources = self.readout.sources if self.readout else ()
+        for node in nodes:
+            role = node.meta["role"]
+            if role == "output":
+                outputs = self._outputs(values, steps, marks)
+            elif node in waiting:
+                pass
+            elif role == "shape":
+                values[node] = self._folded_shape(node, values, steps)
+                self.network.check_guard(node, values[node])
+            elif role in IN_TIME:
+                values[node] = self._in_time(node, values, steps)
+                if node in sources:
+                    self._collect(node, values, steps, marks)
+            for source in node.all_input_nodes:
+                if self.last_use[source] is node:
+                    values.pop(source, None)
+        return outputs
+
+    def _outputs(self, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]) -> Any:
+        if self.readout is None:
+            return self._returned(values, steps)
+        return [self._decoded(self.readout, self.means.pop(mark, {})) for mark in marks]
+
+    def _returned(self, values: dict[fx.Node, Any], steps: int) -> Any:
+        return returned(self.nodes[-1], lambda n: self._unfold(n, values, steps))
+
+    def _decoded(self, readout: Readout, means: dict[fx.Node, Any]) -> Any:
+        """The output for means over time, [B, ...]: the readout as in a chunk of one timestep."""
+        values = dict(means)
+        for node in readout.nodes:
+            compute = self._folded_shape if node.meta["role"] == "shape" else self._in_time
+            values[node] = compute(node, values, 1)
+        return pytree.tree_map_only(Tensor, lambda v: v[0], self._returned(values, 1))
+
+    def _collect(
+        self, node: fx.Node, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]
+    ) -> None:
+        """Add up a value that the readout reads, and note its mean at the marks."""
+        begin = 0
+        for end in (*marks, *([steps] if steps not in marks else [])):
+            part = self._sum(node, values, steps, (begin, end))
+            known = self.sums.get(node)
+            self.sums[node] = part if known is None else map_tensors(torch.add, known, part)
+            if end in marks:
+                mean = self._mean(node, self.sums[node], self.time + end)
+                self.means.setdefault(end, {})[node] = mean
+            begin = end
+
+    def _sum(
+        self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
+    ) -> Any:
+        """A value added up over timesteps [begin, end) of the chunk, [B, ...]."""
+        return pytree.tree_map_only(
+            Tensor,
+            lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(
+                0, dtype=at_least_float32(v.dtype)
+            ),
+            values[node],
+        )
+
+    def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
+        dtype = self.x.dtype
+        return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
+
+    def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        role = node.meta["role"]
+        if role == "signal":
+            return self.frames[:steps].flatten(0, 1)
+        if role == "neuron":
+            current = self._unfold(node.args[0], values, steps)
+            neuron, before = self.network.neuron(str(node.target)), self.state.get(node)
+            out, self.state[node] = neuron(current, before)
+            if self.watch is not None:
+                self._show(node, Emitted(neuron.events(out, before), self.time))
+            return out.flatten(0, 1)
+        args, kwargs = fx.node.map_arg(
+            (node.args, node.kwargs), lambda n: self._folded(n, values, steps)
+        )
+        if role == "difference":
+            return self._difference(node, args, kwargs, steps)
+        return call_node(self.network, node, args, kwargs)
+
+    def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        names = pytree.tree_leaves((node.args, node.kwargs))
+        sums, previous = self.state.get(node, ({}, None))
+        whole = homogeneous(node)
+        for index, source in enumerate(names):
+            if not isinstance(source, fx.Node) or source.meta["role"] not in IN_TIME:
+                continue
+            part, wide = (
+                leaves[index].unflatten(0, (steps, -1)),
+                at_least_float32(leaves[index].dtype),
+            )
+            total = part.cumsum(0, dtype=wide) + sums.get(index, 0.0)
+            sums[index] = total[-1]
+            mean = total if whole else total / self._times(total, steps)
+            leaves[index] = mean.flatten(0, 1).to(part.dtype)
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        values, structure = pytree.tree_flatten(call_node(self.network, node, args, kwargs))
+        previous = previous or [0.0] * len(values)
+        emitted = list(values)
+        for index, value in enumerate(values):
+            if isinstance(value, Tensor) and value.is_floating_point():  # not indices of maxima
+                at_mean = value.unflatten(0, (steps, -1)).to(at_least_float32(value.dtype))
+                sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
+                before = torch.cat([torch.zeros_like(sum_now[:1]) + previous[index], sum_now[:-1]])
+                previous[index] = sum_now[-1]
+                emitted[index] = (sum_now - before).flatten(0, 1).to(value.dtype)
+        self.state[node] = (sums, previous)
+        if node.meta["spikes"] and node.meta["op"] not in SLOPED:  # the neuron before it was shown
+            self._show(node, Emitted(emitted[0].unflatten(0, (steps, -1)), self.time))
+        return pytree.tree_unflatten(emitted, structure)
+
+    def _times(self, like: Tensor, steps: int) -> Tensor:
+        """1-based timesteps of this chunk, shaped to broadcast against [t, B, ...]."""
+        times = torch.arange(self.time + 1, self.time + steps + 1, device=like.device)
+        return times.to(like.dtype).view([-1] + [1] * (like.ndim - 1))
+
+    def _show(self, node: fx.Node, emitted: Emitted) -> None:
+        if self.watch is not None:
+            name = node.name if node.op != "call_module" else str(node.target)
+            self.watch(name, emitted)
+
+    def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        """A node's value as [t, B, ...]; what is static is repeated without a copy."""
+        if node in values and node.meta["role"] in IN_TIME:
+            return pytree.tree_map(lambda v: v.unflatten(0, (steps, -1)), values[node])
+        return pytree.tree_map_only(Tensor, lambda v: v.expand(steps, *v.shape), self.static[node])
+
+    def _folded(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        """A node's value as [t·B, ...], to stand beside others that change in time."""
+        if node in values:
+            return values[node]
+        value = self.static[node]
+        if node.meta["role"] == "constant":
+            return value
+        return pytree.tree_map_only(
+            Tensor, lambda v: v.expand(steps, *v.shape).flatten(0, 1), value
+        )
+
+    def _folded_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        """Sizes as they are in the folded batch, also where they are those of a static tensor."""
+
+        def stand_in(source: fx.Node) -> Any:
+            value = values[source] if source in values else self.static[source]
+            if source.meta["role"] in ("input", "static"):
+                return pytree.tree_map_only(
+                    Tensor,
+                    lambda v: v.new_empty(()).expand(steps * v.shape[0], *v.shape[1:]),
+                    value,
+                )
+            return value
+
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), stand_in)
+        return call_node(self.network, node, args, kwargs)
+
+
+def _select(structure: Any, rows: Tensor, batch: int) -> Any:
+    """The rows of what is [B, ...]; the rest is the same for all images."""
+
+    def chosen(value: Tensor) -> Tensor:
+        return value[rows] if value.ndim and len(value) == batch else value
+
+    return pytree.tree_map_only(Tensor, chosen, structure)
+
+
+def map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
+    """Apply to the tensors at the same places of several structures; the rest (None) stays."""
+    return pytree.tree_map(
+        lambda *leaves: function(*leaves) if isinstance(leaves[0], Tensor) else leaves[0],
+        *structures,
+    )
+
+
+def mean_between(start: int, end: int, until_start: Tensor, until_end: Tensor) -> Tensor:
+    """The mean over timesteps start + 1 to end from those over 1 to start and 1 to end."""
+    return (until_end * end - until_start * start) / (end - start)
+
+
+def require_timesteps(timesteps: Any) -> int:
+    """The number of timesteps, if it is one; raises ConversionError otherwise."""
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+        raise ConversionError(f"timesteps is {timesteps!r}; expected an int >= 1")
+    return timesteps

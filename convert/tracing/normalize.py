@@ -1,0 +1,267 @@
+"""Bring a traced graph to a canonical form: fewer kinds of nodes, the same numbers.
+
+After it, convolutions and linear layers are modules, batch norms are folded into them (or are a
+``ChannelAffine``), nothing writes in place, and what does not depend on the input is a buffer.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.channel_affine import ChannelAffine
+from spikeport.convert.graph.nodes import (
+    attribute,
+    call_node,
+    eliminate_dead,
+    location,
+    module_of,
+    place,
+    place_tensor,
+    unique,
+)
+from spikeport.convert.graph.ops import IDENTITY, bare_name
+from spikeport.convert.tracing.in_place import route_in_place
+
+CONVOLUTIONS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def normalize(graph: fx.Graph, root: nn.Module) -> None:
+    """Apply every rewrite of this file, in order, in place.
+
+    Raises:
+        ConversionError: a batch norm without running statistics.
+    """
+    for node in graph.nodes:
+        if node.op not in ("placeholder", "get_attr", "output"):
+            node.meta["op"] = bare_name(node, module_of(node, root))
+        a_view = node.op == "call_method" and node.target == "view"
+        if a_view and not isinstance(node.args[-1], torch.dtype):
+            node.target = "reshape"  # a value of another memory layout may take this one's place
+    _drop_identities(graph, IDENTITY - {"clone"})  # they return the very tensor that they take
+    route_in_place(graph, root)
+    _drop_identities(graph, {"clone"})
+    _drop_assertions(graph)
+    _drop_double_transposes(graph)
+    _fold_constants(graph, root)
+    _lift_functional_layers(graph, root)
+    _fold_batch_norms(graph, root)
+    eliminate_dead(graph)
+    graph.lint()
+
+
+def _drop_assertions(graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is torch._assert:
+            condition = node.args[0]
+            if isinstance(condition, fx.Node):
+                condition.meta["guard"] = True
+            graph.erase_node(node)
+
+
+def _drop_double_transposes(graph: fx.Graph) -> None:
+    """To sequence-first and back is what models do around a layer that is batch-first here."""
+    for node in list(graph.nodes):
+        source = node.args[0] if node.args else None
+        if (
+            isinstance(source, fx.Node)
+            and node.meta.get("op") == source.meta.get("op") == "transpose"
+            and len(node.args) == 3
+            and set(node.args[1:]) == set(source.args[1:])
+        ):
+            node.replace_all_uses_with(source.args[0])
+            graph.erase_node(node)
+
+
+@torch.no_grad()
+def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
+    """Weight standardisation and the like: computed once, kept as a buffer."""
+    values: dict[fx.Node, Any] = {}
+    for node in list(graph.nodes):
+        if node.op == "call_method" and node.target == "type_as" and node.args[0] in values:
+            # only the other's type counts, which is the same for every image
+            node.target, node.args = "to", (node.args[0], node.args[1].meta["value"].dtype)
+        if node.op in ("placeholder", "output") or any(
+            source not in values for source in node.all_input_nodes
+        ):
+            continue
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        values[node] = call_node(root, node, args, kwargs)
+    for node, value in values.items():
+        outside = [user for user in node.users if user not in values]
+        if node.op == "get_attr" or not outside:
+            continue
+        if isinstance(value, Tensor):
+            name = unique(root, f"{node.meta['path']}.{node.name}".lstrip("."))
+            place_tensor(root, name, value.detach())
+            with graph.inserting_after(node):
+                new = graph.get_attr(name)
+            new.meta = {"value": value, "path": node.meta["path"]}
+            for user in outside:
+                user.replace_input_with(node, new)
+        else:
+            for user in outside:
+                user.args, user.kwargs = fx.node.map_arg(
+                    (user.args, user.kwargs), lambda n, at=node, v=value: v if n is at else n
+                )
+    eliminate_dead(graph)
+
+
+def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
+    """``F.conv2d(x, weight, …)`` with constant weights becomes an ``nn.Conv2d``."""
+    for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        op = node.meta["op"]
+        if op not in ("linear", "batch_norm") and op not in CONVOLUTIONS:
+            continue
+        build = _layer_of_call(op)
+        bound = _constant_arguments(node, root, build)
+        if bound is None:
+            continue
+        with torch.no_grad():
+            layer = build(**bound)
+        path = _path_of_layer(graph, root, node, layer)
+        place(root, path, layer.train(False))
+        with graph.inserting_before(node):
+            source = node.args[0] if node.args else node.kwargs["input"]
+            new = graph.call_module(path, (source,))
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+    eliminate_dead(graph)
+
+
+def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Module) -> str:
+    """That of the layer whose weights or whose code they are, unless it is called itself."""
+    path = str(node.meta["path"])
+    tensors = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    for owner in (*(str(tensor.target).rpartition(".")[0] for tensor in tensors), path):
+        module = root.get_submodule(owner)
+        if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, *BATCH_NORMS)):
+            continue
+        loses_bias = module.bias is not None and layer.bias is None
+        if not loses_bias and not _called(graph, owner):
+            return owner
+    return unique(root, f"{path}.{node.meta['op']}".lstrip("."))
+
+
+def _called(graph: fx.Graph, path: str) -> bool:
+    return any(node.op == "call_module" and node.target == path for node in graph.nodes)
+
+
+def _constant_arguments(node: fx.Node, root: nn.Module, build: Any) -> dict[str, Any] | None:
+    """The call's arguments by name, without the input; None if one depends on the input."""
+    names = build.__code__.co_varnames[: build.__code__.co_argcount]
+    found = dict(zip(names, node.args[1:], strict=False)) | {
+        key: value for key, value in node.kwargs.items() if key != "input"
+    }
+    for key, value in found.items():
+        if isinstance(value, fx.Node):
+            if value.op != "get_attr":
+                return None
+            found[key] = attribute(root, value.target)
+    return found
+
+
+def _layer_of_call(op: str) -> Any:
+    def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+        return _with_weights(layer, weight, bias)
+
+    def convolution(
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        build: Any = CONVOLUTIONS[op]
+        layer = build(
+            weight.shape[1] * groups,
+            weight.shape[0],
+            tuple(weight.shape[2:]),
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias is not None,
+        )
+        return _with_weights(layer, weight, bias)
+
+    def batch_norm(
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> nn.Module:
+        if training or running_mean is None:
+            return nn.BatchNorm1d(1, track_running_stats=False)
+        layer = nn.BatchNorm1d(len(running_mean), eps, affine=weight is not None)
+        layer.running_mean, layer.running_var = running_mean, running_var
+        return _with_weights(layer, weight, bias)
+
+    return {"linear": linear, "batch_norm": batch_norm}.get(op, convolution)
+
+
+def _with_weights(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.Module:
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            kept = value if isinstance(value, nn.Parameter) else nn.Parameter(value.detach())
+            setattr(layer, name, kept)
+    return layer
+
+
+def _drop_identities(graph: fx.Graph, names: set[str]) -> None:
+    for node in list(graph.nodes):
+        if node.meta.get("op") in names and node.args and isinstance(node.args[0], fx.Node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
+    """Into the layer before, where that feeds nothing else; otherwise to a ChannelAffine."""
+    calls: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls[node.target] = calls.get(node.target, 0) + 1
+    norms = {node: module_of(node, root) for node in graph.nodes}  # one may be called twice
+    for node, norm in norms.items():
+        if not isinstance(norm, BATCH_NORMS):
+            continue
+        if norm.running_mean is None:
+            raise ConversionError(
+                f"{location(node)}: a batch norm without running statistics mixes the images of a "
+                "batch. Train it with track_running_stats=True, or replace it by a fixed norm."
+            )
+        source = node.args[0]
+        layer = module_of(source, root)
+        fused = None
+        readers = [user for user in source.users if isinstance(user.meta.get("value"), Tensor)]
+        if calls.get(source.target) == 1 and readers == [node]:  # others ask for its shape
+            flat = source.meta["value"].ndim == 2 or not isinstance(layer, nn.Linear)
+            fused = _fused(layer, norm) if flat else None
+        if fused is None:
+            place(root, node.target, ChannelAffine.of_batch_norm(norm))
+            node.meta["op"] = "channel_affine"
+        else:
+            place(root, source.target, fused)
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+
+
+def _fused(layer: nn.Module | None, norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, norm)
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return fuse_conv_bn_eval(layer, norm)
+    if isinstance(layer, nn.modules.conv._ConvTransposeNd) and layer.groups == 1:
+        return fuse_conv_bn_eval(layer, norm, transpose=True)
+    return None

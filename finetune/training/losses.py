@@ -1,0 +1,257 @@
+"""What fine-tuning minimises: a weighted sum of these, each of them logged."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikeport.convert import ConversionError
+from spikeport.finetune.distributed import of_all
+from spikeport.finetune.gradient.record import Record
+
+
+class Target(NamedTuple):
+    """What a batch should come out as.
+
+    Attributes:
+        labels: class indices, [B], or None.
+        logits: the teacher's, [B, K], or None.
+        activations: of the source network, [B, ...] by neuron layer; empty where no loss asks.
+    """
+
+    labels: Tensor | None
+    logits: Tensor | None
+    activations: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss(ABC):
+    """One term.
+
+    Attributes:
+        weight: factor on it in the sum, >= 0.
+        statistics: what of ``Record`` it reads beside the outputs.
+        labels: it needs labels.
+        teacher: it needs a teacher's logits.
+        activations: it needs the source network's activations.
+    """
+
+    weight: float = 1.0
+    statistics: ClassVar[frozenset[str]] = frozenset()
+    labels: ClassVar[bool] = False
+    teacher: ClassVar[bool] = False
+    activations: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise ConversionError(
+                f"{type(self).__name__}.weight is {self.weight!r}; expected a number >= 0"
+            )
+
+    @abstractmethod
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        """The term without its weight, a mean over the batch."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """Of the decoded answer, the mean of the outputs over time."""
+
+    labels = True
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        assert target.labels is not None
+        return F.cross_entropy(record.answer, target.labels)
+
+
+@dataclass(frozen=True)
+class TET(Loss):
+    """Cross-entropy of every timestep's output, and its distance from a constant.
+
+    Deng et al. 2022, "Temporal Efficient Training of Spiking Neural Network via Gradient
+    Re-weighting", eq. 10-12: ``(1 − λ)·mean_t CE(o_t, y) + λ·MSE(o, φ)``.
+
+    Attributes:
+        regularisation: λ, in [0, 1].
+        level: φ.
+    """
+
+    regularisation: float = 0.0
+    level: float = 1.0
+    labels = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.regularisation <= 1:
+            raise ConversionError(f"{self!r}: expected regularisation in [0, 1]")
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        assert target.labels is not None
+        outputs = record.outputs
+        labels = target.labels.repeat(len(outputs))
+        entropy = F.cross_entropy(outputs.flatten(0, 1), labels)
+        if self.regularisation == 0:
+            return entropy
+        spread = (outputs - self.level).square().mean()
+        return (1 - self.regularisation) * entropy + self.regularisation * spread
+
+
+@dataclass(frozen=True)
+class Distillation(Loss):
+    """Kullback-Leibler divergence from the teacher's answer.
+
+    Hinton et al. 2015, "Distilling the Knowledge in a Neural Network": times temperature squared.
+
+    Attributes:
+        temperature: both answers are divided by it, > 0.
+    """
+
+    temperature: float = 2.0
+    teacher = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise ConversionError(f"{self!r}: expected temperature > 0")
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        assert target.logits is not None
+        found = F.log_softmax(record.answer / self.temperature, 1)
+        wanted = F.log_softmax(target.logits / self.temperature, 1)
+        distance = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+        return distance * self.temperature**2
+
+
+@dataclass(frozen=True)
+class RateMatching(Loss):
+    """Squared distance of each layer's mean emission from the source's activation.
+
+    Relative to the activation's mean square; the mean over the layers. As in Yang et al. 2022,
+    "Training Spiking Neural Networks with Local Tandem Learning".
+    """
+
+    statistics = frozenset({"rates"})
+    activations = True
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        terms = []
+        for name, rate in record.rates.items():
+            wanted = target.activations[name]
+            scale = of_all(wanted.square().mean()).clamp_min(1e-12)
+            terms.append((rate - wanted).square().mean() / scale)
+        return torch.stack(terms).mean()
+
+
+@dataclass(frozen=True)
+class SpikeBudget(Loss):
+    """Spikes beyond a budget, or all of them.
+
+    Counted per neuron and timestep, over all layers, for every image by itself.
+
+    Attributes:
+        budget: spikes per neuron and timestep that cost nothing, >= 0; the ``firing_rate`` of the
+            log.
+        power: 1 (L1) or 2 (L2) of what is beyond it.
+    """
+
+    budget: float = 0.0
+    power: int = 1
+    statistics = frozenset({"spikes"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.budget >= 0 or self.power not in (1, 2):
+            raise ConversionError(f"{self!r}: expected budget >= 0 and power 1 or 2")
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        excess = (record.firing_rate - self.budget).clamp_min(0)
+        return excess.pow(self.power).mean()
+
+
+@dataclass(frozen=True)
+class InformationLoss(Loss):
+    """Squared distance of each layer's mean potential from its threshold, in thresholds.
+
+    Guo et al. 2022, "IM-Loss: Information Maximization Loss for Spiking Neural Networks": a
+    potential around the threshold fires half of the time, which carries most. Mean over the layers.
+    """
+
+    statistics = frozenset({"membranes"})
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        means = torch.stack([each.mean() for each in record.membranes.values()])
+        means = of_all(means)
+        return (means - 1).square().mean()
+
+
+@dataclass(frozen=True)
+class MembraneLoss(Loss):
+    """Squared distance of the potentials from the spikes they give, in thresholds.
+
+    After Guo et al. 2023, "RMP-Loss: Regularizing Membrane Potential Distribution for Spiking
+    Neural Networks", which pulls potentials to the values of spikes. Mean over the layers.
+    """
+
+    statistics = frozenset({"gaps"})
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        return torch.stack(list(record.gaps.values())).mean()
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The weighted sum.
+
+    Attributes:
+        terms: each kind once.
+    """
+
+    terms: tuple[Loss, ...]
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if not names or len(set(names)) < len(names):
+            raise ConversionError(
+                f"the losses are {list(names)}; expected one or more, each kind once, such as "
+                "[CrossEntropy(), Distillation(0.5)]"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the terms, in the log."""
+        return tuple(type(term).__name__ for term in self.terms)
+
+    @property
+    def statistics(self) -> frozenset[str]:
+        """What runs have to note."""
+        return frozenset().union(*(term.statistics for term in self.terms))
+
+    def __call__(self, record: Record, target: Target) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum, and each term without its weight, detached."""
+        values = [term(record, target) for term in self.terms]
+        total = sum(term.weight * value for term, value in zip(self.terms, values, strict=True))
+        assert isinstance(total, Tensor)
+        return total, {n: v.detach() for n, v in zip(self.names, values, strict=True)}
+
+    def needs(self, what: str) -> list[str]:
+        """The terms that need "labels", a "teacher" or "activations"."""
+        return [type(term).__name__ for term in self.terms if getattr(term, what)]
+
+
+def default_losses(labels: bool, teacher: bool) -> Sequence[Loss]:
+    """What a call without ``losses`` minimises; see docs/finetune.md for the reasons.
+
+    Raises:
+        ConversionError: neither labels nor a teacher.
+    """
+    if not labels and not teacher:
+        raise ConversionError(
+            "the data has no labels and there is no teacher; pass pairs (images, labels), or "
+            "teacher=the source network"
+        )
+    terms: list[Loss] = [TET()] if labels else []
+    return [*terms, Distillation()] if teacher else terms

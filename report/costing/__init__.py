@@ -1,0 +1,1 @@
+"""What an answer costs, beside what the source network costs."""

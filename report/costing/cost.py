@@ -1,0 +1,194 @@
+"""What an answer costs, beside what the source network costs."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeport.convert import SpikingNetwork
+from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.simulation.early_exit import EarlyExit, class_scores
+from spikeport.convert.simulation.run import require_timesteps
+from spikeport.report.costing.neurobench import complexity, weighted_layers
+from spikeport.report.costing.quantised import bits, quantised
+from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
+from spikeport.report.operations.synapses import synapse_count
+from spikeport.report.sweeping.curve import cells, shown
+from spikeport.report.sweeping.sweep import sweep
+from spikeport.report.writing import write, write_csv, write_json
+
+COLUMNS = {
+    "network": ("network", "{}"),
+    "top1": ("top-1", "{:.3f}"),
+    "agreement": ("agreement", "{:.3f}"),
+    "acs": ("ACs", "{:.3g}"),
+    "macs": ("MACs", "{:.3g}"),
+    "updates": ("neuron updates", "{:.3g}"),
+    "energy_uj": ("energy est. (µJ)", "{:.3g}"),
+    "table": ("numbers", "{}"),
+}
+
+
+@dataclass
+class Cost:
+    """Operations and energy of one answer, per image.
+
+    Attributes:
+        rows: one dict for the spiking network and for each baseline: ``network`` (what it is);
+            ``top1`` (None without labels); ``agreement`` with the source network; ``acs``,
+            ``macs``; ``updates`` (neurons times timesteps); ``energy_uj`` (estimate, µJ) and
+            ``table``, the name of the energies that it was made from.
+        neurobench: the metrics of ``complexity``, NeuroBench's definitions.
+        info: how the network was made and measured; JSON-able.
+    """
+
+    rows: list[dict[str, Any]]
+    neurobench: dict[str, float]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        heads = [head for head, _ in COLUMNS.values()]
+        body = [[shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        metrics = ", ".join(f"{key} {value:.4g}" for key, value in self.neurobench.items())
+        return "\n".join([*cells([heads, *body]), *self.info["notes"], f"NeuroBench: {metrics}."])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it, in the format of the file's ending: .csv (the rows) or .json (everything).
+
+        Raises:
+            ConversionError: another ending.
+        """
+        content = {"rows": self.rows, "neurobench": self.neurobench, "info": self.info}
+        write(
+            path,
+            {
+                ".csv": lambda file: write_csv(file, list(COLUMNS), self.rows),
+                ".json": lambda file: write_json(file, content),
+            },
+        )
+
+
+@torch.no_grad()
+def cost(
+    network: SpikingNetwork,
+    loader: Iterable[Any],
+    timesteps: int,
+    reference: nn.Module | None = None,
+    table: EnergyTable = CMOS_45NM_FP32,
+    progress: bool = True,
+    early_exit: EarlyExit | None = None,
+) -> Cost:
+    """Count what the spiking network and the source network do for one answer.
+
+    The baselines are the source network dense, with its zero activations skipped, and both with
+    the activations quantised to the levels that T timesteps can reach; with up to 8 bits, 45 nm
+    float numbers become the 8-bit ones for them.
+
+    Args:
+        network: calibrated.
+        loader: list or DataLoader, as for ``sweep``.
+        timesteps: T.
+        reference: source network in eval mode, as for ``sweep``.
+        table: energies per operation, with a memory or without.
+        progress: show a bar when it takes longer than two seconds.
+        early_exit: a rule by which images stop before T, in a row of its own.
+
+    Raises:
+        ConversionError: as ``sweep``.
+    """
+    require_timesteps(timesteps)
+    exits = () if early_exit is None else (early_exit,)
+    curve = sweep(network, loader, (timesteps,), reference, table, progress, exits)
+    info, neurons = curve.info, float(curve.info["neurons"])
+    small = quantised(network, timesteps)
+    source = _Baseline(network, network.analog)
+    coarse = _Baseline(small, lambda x: small(x, timesteps=1))
+    for batch in stream(loader, "counting zeros", progress):
+        images, labels = images_and_labels(batch)
+        images = network.encoding.still(images, timesteps)
+        answers = class_scores((reference or network.analog)(images)).argmax(1)
+        for baseline in (source, coarse):
+            baseline.add(images, labels, answers)
+    levels = bits(small)
+    float_table = table.with_memory(None) == CMOS_45NM_FP32
+    narrow = CMOS_45NM_INT8.with_memory(table.memory) if float_table and levels <= 8 else table
+    rows = [
+        *(_spiking(row, neurons, table) for row in (*curve.rows, *curve.exits)),
+        *source.rows("source", table, info["source_macs"], neurons),
+        *coarse.rows(f"source, {levels}-bit activations", narrow, info["source_macs"], neurons),
+    ]
+    info = {**info, "timesteps": timesteps, "quantised_bits": levels, "energy_table": str(table)}
+    info["notes"] = _notes(info)
+    return Cost(rows, complexity(network, loader, timesteps, progress), info)
+
+
+def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[str, Any]:
+    time = row["timesteps"]
+    return {
+        "network": f"spiking, mean T={time:.2f}" if "exit" in row else f"spiking, T={time}",
+        **{key: row[key] for key in ("top1", "agreement", "acs", "macs")},
+        "updates": neurons * time,
+        "energy_uj": row["energy_uj"],
+        "table": table.name,
+    }
+
+
+class _Baseline:
+    """A network without time: accuracy, and multiply-accumulates on inputs that are not 0."""
+
+    def __init__(self, network: SpikingNetwork, forward: Callable[[Tensor], Any]) -> None:
+        self.network, self.forward = network, forward
+        self.images = self.labelled = self.correct = self.agreed = 0
+        self.effective = 0.0
+
+    def add(self, images: Tensor, labels: Tensor | None, answers: Tensor) -> None:
+        """Run one batch."""
+
+        def count(layer: nn.Module, args: Any) -> None:
+            self.effective += float(synapse_count(layer, (args[0] != 0).double().sum(0)[None]))
+
+        layers = weighted_layers(self.network).values()
+        handles = [layer.register_forward_pre_hook(count) for layer in layers]
+        try:
+            best = class_scores(self.forward(images)).argmax(1)
+        finally:
+            for handle in handles:
+                handle.remove()
+        labels = torch.full_like(best, -1) if labels is None else labels.to(best.device)
+        self.images += len(images)
+        self.labelled += int((labels >= 0).sum())
+        self.correct += int((best == labels).sum())
+        self.agreed += int((best == answers).sum())
+
+    def rows(
+        self, name: str, table: EnergyTable, dense: float, neurons: float
+    ) -> list[dict[str, Any]]:
+        """Dense, and with zeros skipped."""
+        kinds = {f"{name}, dense": dense, f"{name}, zeros skipped": self.effective / self.images}
+        return [
+            {
+                "network": kind,
+                "top1": self.correct / self.labelled if self.labelled else None,
+                "agreement": self.agreed / self.images,
+                "acs": 0.0,
+                "macs": macs,
+                "updates": neurons,
+                "energy_uj": table.microjoules(0.0, macs, neurons),
+                "table": table.name,
+            }
+            for kind, macs in kinds.items()
+        ]
+
+
+def _notes(info: dict[str, Any]) -> list[str]:
+    levels = "/".join(map(str, info["levels_per_timestep"]))
+    return [
+        f"{info['images']} images; T={info['timesteps']}; {info.get('neuron', 'neurons')}, "
+        f"{levels} levels per timestep; {info['latency']}; readout: {info['readout']}; "
+        f"input: {info['encoding']}.",
+        f"Energy: {info['energy_table']}.",
+        "Counted are convolutions and linear layers; pools, gates and products are not.",
+    ]

@@ -1,0 +1,1 @@
+"""Counting of spikes, accumulates and multiply-accumulates."""

@@ -1,0 +1,211 @@
+"""What a page says about a network in words."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+from spikeport.convert import KINDS
+from spikeport.convert.simulation.input_encoding import Constant
+from spikeport.report.costing.cost import Cost
+from spikeport.report.page.measured_network import Subject
+from spikeport.report.page.number_format import amount, decimal, percent
+
+
+class Figure(NamedTuple):
+    """A number that stands out, and what to see beside it."""
+
+    name: str
+    value: str
+    beside: str = ""
+
+
+def sentence(subject: Subject) -> str:
+    """The network in two sentences."""
+    row, info = subject.row, subject.curve.info
+    after = f"After {subject.T} timestep{'s' if subject.T > 1 else ''}"
+    if row["agreement"] is not None:
+        does = f"{after} it gives the source network's class on {percent(row['agreement'])} of "
+    else:
+        does = f"{after} its output is {percent(row['output_error'])} off the source's on "
+    ratio = row["energy_uj"] / info["source_energy_uj"]
+    return (
+        f"{_source(subject)} as a spiking network: {info['neurons']:,} neurons in "
+        f"{subject.layers} layers ({_neuron(info)}, {_levels(subject)} levels per timestep). {does}"
+        f"{_images(info['images'])}, at an estimated {_energy(row)} per image: "
+        f"{decimal(ratio, 2)} times that of the dense source network."
+    )
+
+
+def headline(subject: Subject) -> list[Figure]:
+    """The numbers at T."""
+    row, info, T = subject.row, subject.curve.info, subject.T
+    at = f"at T = {T}"
+    found = []
+    if row["top1"] is not None:
+        found.append(
+            Figure("top-1 accuracy", percent(row["top1"]), f"source {percent(info['source_top1'])}")
+        )
+    if row["agreement"] is not None:
+        found.append(Figure("agreement with the source", percent(row["agreement"]), at))
+    else:
+        found.append(Figure("relative output error", percent(row["output_error"]), at))
+    return [
+        *found,
+        Figure("spikes per neuron", decimal(row["spikes_per_neuron"]), f"per image, {at}"),
+        Figure("spike-driven", percent(subject.share.spike_driven), "of the operations in time"),
+        Figure(
+            "energy, estimate",
+            _energy(row),
+            f"source, dense: {amount(info['source_energy_uj'] * 1e-6, 'J')}",
+        ),
+    ]
+
+
+def summary(subject: Subject) -> dict[str, str]:
+    """For the table of several networks."""
+    row, info = subject.row, subject.curve.info
+    return {
+        "Source network": _source(subject),
+        "Neuron": _neuron(info),
+        "Levels per timestep": _levels(subject),
+        "Recipe": str(info.get("recipe", "–")),
+        "Timesteps T": str(subject.T),
+        "Top-1": percent(row["top1"]),
+        "Source top-1": percent(info["source_top1"]),
+        "Agreement": percent(row["agreement"]),
+        "Output error": percent(row["output_error"]),
+        "Spikes per neuron": decimal(row["spikes_per_neuron"]),
+        "Spike-driven": percent(subject.share.spike_driven),
+        "ACs": amount(row["acs"]),
+        "MACs": amount(row["macs"]),
+        "Energy, estimate": _energy(row),
+        "Source energy, dense": amount(info["source_energy_uj"] * 1e-6, "J"),
+        "Images": str(info["images"]),
+    }
+
+
+def quoted(subject: Subject) -> str:
+    """What a number of timesteps has to be quoted with."""
+    info = subject.curve.info
+    return (
+        f"Neuron: {_neuron(info)}, {_levels(subject)} levels per timestep; "
+        f"{info['latency']}; readout: {info['readout']}."
+    )
+
+
+def costs_told(subject: Subject) -> str:
+    """Whose costs the table shows."""
+    images = (subject.cost or subject.curve).info["images"]
+    return f"One answer at T = {subject.T}, mean over {_images(images)}."
+
+
+def neurobench(found: Cost) -> list[tuple[str, str]]:
+    """NeuroBench's metrics by name, per image."""
+    metrics = found.neurobench
+    return [
+        ("Footprint", amount(metrics["footprint"], "B")),
+        ("Activation sparsity", percent(metrics["activation_sparsity"])),
+        ("Effective ACs", amount(metrics["effective_acs"])),
+        ("Effective MACs", amount(metrics["effective_macs"])),
+        ("Dense operations", amount(metrics["dense"])),
+        ("Membrane updates", amount(metrics["membrane_updates"])),
+    ]
+
+
+def left_out(subject: Subject) -> list[str]:
+    """What the page cannot show of this network, and why."""
+    found, info = [], subject.curve.info
+    if subject.differences.classes is None:
+        found.append(
+            "The network returns no class scores [B, K]: accuracy, agreement, confusion and "
+            "examples are left out; the output error stands in their place."
+        )
+    elif not info["labelled_images"]:
+        found.append("The images have no labels: accuracy is left out.")
+    if subject.inspection is None:
+        found.append(
+            "The network was not inspected: the errors of its layers and the baselines of its cost "
+            "are left out."
+        )
+    elif subject.cost is None:
+        found.append("The baselines of the cost need class scores and are left out.")
+    if subject.inspection is not None and info["encoding"] != str(Constant()):
+        found.append("The errors of the layers are those with a constant input current.")
+    return found
+
+
+def made(subject: Subject) -> list[tuple[str, str]]:
+    """How the network was converted and calibrated."""
+    info = subject.info
+    T = info.get("calibrated_for_timesteps")
+    facts = [
+        ("Source network", _source(subject)),
+        ("Checkpoint", info.get("checkpoint") or ""),
+        ("Neuron", info.get("neuron", "")),
+        ("Recipe", info.get("recipe", "")),
+        ("Passes", ", ".join(info.get("passes", []))),
+        ("Calibrated for", f"T = {T}" if T else "any number of timesteps"),
+        ("Calibration images", _calibration(info)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def measured(subject: Subject, environment: dict[str, str]) -> list[tuple[str, str]]:
+    """How the numbers of the page were taken."""
+    info = subject.curve.info
+    return [
+        ("Images", f"{info['images']}, {info['labelled_images']} of them labelled"),
+        ("Latency", info["latency"]),
+        ("Readout", info["readout"]),
+        ("Input", info["encoding"]),
+        ("Energy", info["energy_table"]),
+        ("Software", ", ".join(f"{name} {version}" for name, version in environment.items())),
+    ]
+
+
+def recipe(subject: Subject) -> str:
+    """Python that converts the source network in the same way."""
+    info = subject.info
+    passes, neuron = info.get("passes", []), _neuron(info)
+    neuron = repr(neuron) if neuron in KINDS else f"sp.{neuron}"
+    named = info.get("recipe", "default")
+    recipe = repr(named) if named != "custom" else f"[{', '.join(passes)}]"
+    options = [f"neuron={neuron}", f"recipe={recipe}"]
+    if info.get("calibrated_for_timesteps"):
+        options.append(f"timesteps={info['calibrated_for_timesteps']}")
+    if info.get("checkpoint"):
+        options.append(f"checkpoint={info['checkpoint']!r}")
+    if info.get("analog_bottlenecks"):
+        options.append("analog_bottlenecks=True")
+    call = f"sp.to_snn(model, images, {', '.join(options)})"
+    return f"# model: {_source(subject)}; images: those named above\n{call}"
+
+
+def _source(subject: Subject) -> str:
+    return str(subject.info.get("source", "A network"))
+
+
+def _neuron(info: dict[str, Any]) -> str:
+    """The kind by its name, if it has one, or without what is usual."""
+    text = str(info.get("neuron", "spiking neurons"))
+    named = {repr(spec): name for name, spec in KINDS.items()}
+    return named.get(text) or text.replace(", leak=1.0, hard_reset=False", "")
+
+
+def _levels(subject: Subject) -> str:
+    return "/".join(map(str, subject.curve.info["levels_per_timestep"]))
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' if count > 1 else ''}"
+
+
+def _energy(row: dict[str, Any]) -> str:
+    return amount(row["energy_uj"] * 1e-6, "J")
+
+
+def _calibration(info: dict[str, Any]) -> str:
+    images = info.get("calibration_images")
+    if not images:
+        return "not noted in the network"
+    digest = hashlib.sha256("".join(images).encode()).hexdigest()[:16]
+    return f"{len(images)}, digest {digest} (SHA-256 over those of the files, as the network lists)"

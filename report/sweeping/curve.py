@@ -1,0 +1,129 @@
+"""The result of a sweep: rows, a table, files and a plot."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spikeport.report.writing import write, write_csv, write_json
+
+COLUMNS = {
+    "timesteps": ("T", "{:d}"),
+    "top1": ("top-1", "{:.3f}"),
+    "agreement": ("agreement", "{:.3f}"),
+    "output_error": ("output error", "{:.3f}"),
+    "spikes_per_neuron": ("spikes/neuron", "{:.2f}"),
+    "acs": ("ACs", "{:.3g}"),
+    "macs": ("MACs", "{:.3g}"),
+    "energy_uj": ("energy est. (µJ)", "{:.1f}"),
+}
+
+
+@dataclass
+class Curve:
+    """Accuracy, spikes and operations for each number of timesteps.
+
+    Attributes:
+        rows: one dict for each T: ``timesteps``; ``top1`` (share of the labelled images, None
+            without labels); ``agreement`` (share of the images on which the class is the source
+            network's; None where the output is no class scores); ``output_error`` (root of the
+            squared difference from the source's outputs over their squares, over all images);
+            ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
+            up to T); ``acs`` and ``macs`` (accumulates and multiply-accumulates per image up to
+            T); ``energy_uj`` (estimate, µJ per image).
+        info: how the network was made and measured; JSON-able. ``info["early_exits"]`` holds such
+            a row for each rule of early exit, with the mean T as ``timesteps``.
+    """
+
+    rows: list[dict[str, Any]]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        heads = [head for head, _ in COLUMNS.values()]
+        body = [[shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        for row in self.exits:
+            line = [
+                shown(row[key], form) for key, (_, form) in COLUMNS.items() if key != "timesteps"
+            ]
+            body.append([f"{row['timesteps']:.2f} mean", *line])
+        if "source_macs" in self.info:
+            source = {
+                "timesteps": None,
+                "top1": self.info["source_top1"],
+                "agreement": None if self.rows[0]["agreement"] is None else 1.0,
+                "output_error": 0.0,
+                "spikes_per_neuron": None,
+                "acs": None,
+                "macs": self.info["source_macs"],
+                "energy_uj": self.info["source_energy_uj"],
+            }
+            last = [shown(source[key], form) for key, (_, form) in COLUMNS.items()]
+            body.append(["source", *last[1:]])
+        return "\n".join([*cells([heads, *body]), *self._notes()])
+
+    @property
+    def exits(self) -> list[dict[str, Any]]:
+        """The rows of early exit."""
+        return list(self.info.get("early_exits", ()))
+
+    def _notes(self) -> list[str]:
+        if not self.info:
+            return []
+        levels = "/".join(map(str, self.info["levels_per_timestep"]))
+        analog = self.info["analog_layers"]
+        aim = self.info.get("calibrated_for_timesteps")
+        notes = [
+            f"{self.info['images']} images; {self.info.get('neuron', 'neurons')}, {levels} levels "
+            f"per timestep; {self.info['latency']}; readout: {self.info['readout']}; input: "
+            f"{self.info['encoding']}.",
+            f"Energy: {self.info['energy_table']}.",
+            "Every weighted layer but the first receives spikes."
+            if not analog
+            else f"{len(analog)} weighted layer(s) receive analog values, first '{analog[0]}'.",
+        ]
+        for row in self.exits:
+            rule = row["exit"]
+            sign = "<=" if rule["rule"] == "entropy" else ">="
+            notes.append(
+                f"Mean T {row['timesteps']:.2f}: each image stops at {rule['rule']} {sign} "
+                f"{rule['threshold']:.4g}, asked every {rule['every']} timestep(s) from "
+                f"T={rule['first']} on, at most {row['at_most']}."
+            )
+        if aim is not None:
+            notes.append(f"Calibrated for T={aim}; at another T, calibrate for that one.")
+        return notes
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the curve, in the format of the file's ending: .csv, .json or .png.
+
+        Raises:
+            ConversionError: another ending.
+        """
+        content = {"rows": self.rows, "info": self.info}
+        write(
+            path,
+            {
+                ".csv": lambda file: write_csv(file, list(COLUMNS), [*self.rows, *self.exits]),
+                ".json": lambda file: write_json(file, content),
+                ".png": self._write_png,
+            },
+        )
+
+    def _write_png(self, path: Path) -> None:
+        from spikeport.report.sweeping.plot import plot_curves
+
+        plot_curves({"": self}, path)
+
+
+def cells(lines: list[list[str]]) -> list[str]:
+    """The lines of a table, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+
+
+def shown(value: Any, form: str) -> str:
+    """A number as a cell; "-" where there is none."""
+    return "-" if value is None else form.format(value)

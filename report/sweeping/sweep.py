@@ -1,0 +1,240 @@
+"""Accuracy against latency and energy: every T from one run."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from spikeport.convert import ConversionError, SpikingNetwork, processes
+from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
+from spikeport.convert.simulation.emitted import Emitted
+from spikeport.convert.simulation.run import require_timesteps
+from spikeport.report.operations.energy import CMOS_45NM_FP32, EnergyTable
+from spikeport.report.operations.spike_counter import SpikeCounter
+from spikeport.report.sweeping.curve import Curve
+from spikeport.report.sweeping.exit_tally import ExitTally
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one batch of a sweep gave.
+
+    Attributes:
+        images: [B, C, ...]; of event frames the mean over time.
+        labels: [B], below 0 where unknown.
+        source: the reference's output, [B, ...] or a structure of such tensors.
+        spiking: the decoded output after each wanted T, like ``source``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    source: Any
+    spiking: dict[int, Any]
+
+
+@torch.no_grad()
+def sweep(
+    network: SpikingNetwork,
+    loader: Iterable[Any],
+    timesteps: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    reference: nn.Module | None = None,
+    energy: EnergyTable = CMOS_45NM_FP32,
+    progress: bool = True,
+    early_exit: EarlyExit | Sequence[EarlyExit] = (),
+    on_batch: Callable[[Answers], None] | None = None,
+) -> Curve:
+    """Simulate once to the largest T and read the answer out at each.
+
+    Under ``torchrun``, with ``torch.distributed`` initialised, every process passes its share of
+    the images (none twice), and all return the curve over all of them.
+
+    Args:
+        network: converted and calibrated.
+        loader: list or DataLoader of (images [B, C, ...], labels [B]) or of images alone; a
+            label below 0 means unknown. Not the calibration images.
+        timesteps: the T to report.
+        reference: source network in eval mode to compare with; by default the network's own
+            analog reading, which equals the source network until a pass changes weights.
+        energy: energies per operation for the estimate.
+        progress: show a bar when it takes longer than two seconds.
+        early_exit: rules by which images stop before the largest T; each is another run, and a line
+            with its mean T.
+        on_batch: called with the answers to each batch, for those who look at single images.
+
+    Returns:
+        A curve with a row for each T; see ``Curve``. A network that returns something else than
+        class scores [B, K] has no accuracy and no agreement, only an output error.
+
+    Raises:
+        ConversionError: no data, timesteps < 1; an early exit on a network that returns no class
+            scores [B, K].
+    """
+    wanted = sorted({require_timesteps(value) for value in timesteps})
+    if not wanted:
+        raise ConversionError("timesteps is empty; pass for example timesteps=(1, 2, 4, 8)")
+    if isinstance(reference, nn.Module) and reference.training:
+        raise ConversionError("the reference is in training mode; call reference.eval() first")
+    exits = [early_exit] if isinstance(early_exit, EarlyExit) else list(early_exit)
+    tally = _Tally(network, wanted, reference, exits, on_batch)
+    for batch in stream(loader, f"simulating {wanted[-1]} timesteps", progress):
+        tally.add(*images_and_labels(batch))
+    tally.add_other_processes()
+    return tally.curve(energy)
+
+
+class _Tally:
+    """Running sums over the batches of a sweep."""
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        wanted: list[int],
+        reference: nn.Module | None,
+        early_exits: list[EarlyExit],
+        on_batch: Callable[[Answers], None] | None,
+    ) -> None:
+        self.network, self.wanted, self.early_exits = network, wanted, early_exits
+        self.on_batch = on_batch
+        self.reference = network.analog if reference is None else reference
+        self.counter: SpikeCounter | None = None
+        self.exits: list[ExitTally] = []
+        self.so_far: dict[str, tuple[float, float]] = {}  # spikes and accumulates of one batch
+        self.images = self.labelled = self.source_correct = 0
+        self.classifies = True
+        self.square = 0.0  # of the source's outputs
+        self.square_error = dict.fromkeys(wanted, 0.0)
+        self.correct = dict.fromkeys(wanted, 0)
+        self.agreed = dict.fromkeys(wanted, 0)
+        self.spikes = dict.fromkeys(wanted, 0.0)
+        self.accumulates = dict.fromkeys(wanted, 0.0)
+
+    def _begin(self, images: Tensor) -> None:
+        encoding, last = self.network.encoding, self.wanted[-1]
+        encoding.check(self.network, images, last)
+        self.counter = SpikeCounter(self.network, tuple(encoding.batch(images).shape[1:]))
+        self.exits = [ExitTally(self.network, last, e, self.counter) for e in self.early_exits]
+
+    def add(self, images: Tensor, labels: Tensor | None) -> None:
+        """Simulate one batch."""
+        if self.counter is None:
+            self._begin(images)
+        still = self.network.encoding.still(images, self.wanted[-1])
+        source = self.reference(still)
+        self.classifies = is_scores(source)
+        self.square += _squares(source)
+        labels = torch.full((len(still),), -1) if labels is None else labels
+        labels = labels.to(still.device)
+        self.labelled += int((labels >= 0).sum())
+        self.images += len(still)
+        if self.classifies:
+            self.source_correct += int((source.argmax(1) == labels).sum())
+        self.so_far.clear()
+        spiking = {}
+        for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
+            self.square_error[time] += _squares(outputs, source)
+            if self.classifies:
+                prediction = outputs.argmax(1)
+                self.agreed[time] += int((prediction == source.argmax(1)).sum())
+                self.correct[time] += int((prediction == labels).sum())
+            if self.on_batch:
+                spiking[time] = outputs
+        for tally in self.exits:
+            tally.add(images, labels, class_scores(source).argmax(1))
+        if self.on_batch:
+            self.on_batch(Answers(still, labels, source, spiking))
+
+    def add_other_processes(self) -> None:
+        """The sums over the images of all processes."""
+        curves = (self.correct, self.agreed, self.spikes, self.accumulates, self.square_error)
+        own = [float(self.images), float(self.labelled), float(self.source_correct), self.square]
+        own += [float(curve[time]) for curve in curves for time in self.wanted]
+        added = processes.added(torch.tensor(own, dtype=torch.float64)).tolist()
+        self.images, self.labelled, self.source_correct = map(round, added[:3])
+        self.square, places = added[3], iter(added[4:])
+        for curve in curves:
+            curve.update({time: next(places) for time in self.wanted})
+        for tally in self.exits:
+            tally.add_other_processes()
+
+    def _watch(self, name: str, emitted: Emitted) -> None:
+        """Count what a layer emitted, up to each wanted T."""
+        assert self.counter is not None
+        begin = 0
+        spikes, accumulates = self.so_far.get(name, (0.0, 0.0))
+        ends = {time - emitted.first for time in self.wanted} | {emitted.timesteps}
+        for end in sorted(end for end in ends if 0 < end <= emitted.timesteps):
+            more = self.counter.count(name, emitted, begin, end)
+            begin, time = end, emitted.first + end
+            spikes, accumulates = spikes + more[0], accumulates + more[1]
+            if time in self.spikes:
+                self.spikes[time] += spikes
+                self.accumulates[time] += accumulates
+        self.so_far[name] = (spikes, accumulates)
+
+    def curve(self, energy: EnergyTable) -> Curve:
+        """The rows."""
+        assert self.counter is not None
+        synapses = self.counter.synapses
+        once = sum(synapses.macs_once.values())
+        each = sum(synapses.macs_per_timestep.values())
+        scored = self.labelled and self.classifies
+        rows = []
+        for time in self.wanted:
+            acs = self.accumulates[time] / self.images
+            macs = once + each * time
+            spikes = self.spikes[time] / self.images / synapses.neurons
+            rows.append(
+                {
+                    "timesteps": time,
+                    "top1": self.correct[time] / self.labelled if scored else None,
+                    "agreement": self.agreed[time] / self.images if self.classifies else None,
+                    "output_error": (self.square_error[time] / max(self.square, 1e-30)) ** 0.5,
+                    "spikes_per_neuron": spikes,
+                    "acs": acs,
+                    "macs": macs,
+                    "energy_uj": energy.microjoules(acs, macs, synapses.neurons * time),
+                }
+            )
+        return Curve(rows, self._info(energy))
+
+    def _info(self, energy: EnergyTable) -> dict[str, Any]:
+        assert self.counter is not None
+        synapses = self.counter.synapses
+        scored = self.labelled and self.classifies
+        levels = sorted({neuron.model.levels for neuron in self.network.neurons.values()})
+        return {
+            **self.network.info,
+            "images": self.images,
+            "labelled_images": self.labelled,
+            "source_top1": self.source_correct / self.labelled if scored else None,
+            "source_macs": synapses.source_macs,
+            "source_energy_uj": energy.microjoules(0, synapses.source_macs, synapses.neurons),
+            "energy_table": str(energy),
+            "levels_per_timestep": levels,
+            "readout": _window(self.network.readout_delay),
+            "latency": "streaming: one sweep of T timesteps",
+            "encoding": str(self.network.encoding),
+            "neurons": synapses.neurons,
+            "analog_layers": self.network.analog_layers(),
+            "early_exits": [tally.row(self.labelled, energy) for tally in self.exits],
+        }
+
+
+def _window(delay: float) -> str:
+    first = f"floor({delay:g}·T)+1" if delay else "1"
+    return f"mean of the output over timesteps {first}..T"
+
+
+def _squares(outputs: Any, subtract: Any = None) -> float:
+    """Sum of the squares of all values, less those of another structure of the same form."""
+    values = pytree.tree_leaves(outputs)
+    others = [0.0] * len(values) if subtract is None else pytree.tree_leaves(subtract)
+    return sum(
+        float((value - other).double().square().sum())
+        for value, other in zip(values, others, strict=True)
+        if isinstance(value, Tensor) and value.is_floating_point()
+    )

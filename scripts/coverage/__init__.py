@@ -1,0 +1,1 @@
+"""Which models of the libraries convert."""

@@ -1,0 +1,1 @@
+"""Experiments behind figures of the documentation; run from a checkout, not installed."""
