@@ -10,8 +10,7 @@ from torch import nn
 
 from spikeport.convert import ConversionError, Neuron, build
 from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
-from spikeport.report import CMOS_45NM_FP32, MEMORIES, EnergyTable, complexity, sweep
-from spikeport.report.costing import cost
+from spikeport.report import CMOS_45NM_FP32, MEMORIES, EnergyTable, complexity, cost, sweep
 from spikeport.report.costing.quantised import quantised
 
 TIMESTEPS = 5

@@ -10,8 +10,7 @@ from torch import nn
 from spikeport.calibration import calibrate
 from spikeport.convert import ConversionError, Neuron, build
 from spikeport.convert.simulation.early_exit import EarlyExit
-from spikeport.report import calibrate_exit, sweep
-from spikeport.report.costing import cost
+from spikeport.report import calibrate_exit, cost, sweep
 
 TIMESTEPS = 16
 
