@@ -1,4 +1,7 @@
-"""Measure a spiking network: accuracy against latency, spikes, operations, energy estimate."""
+"""Measure a spiking network: accuracy against latency, spikes, operations, energy estimate.
+
+The page is not in this door: ``report.page.write_report`` imports matplotlib and jinja2.
+"""
 
 from spikeport.report.costing.cost import Cost, cost
 from spikeport.report.costing.neurobench import complexity
@@ -13,7 +16,6 @@ from spikeport.report.operations.energy import (
 )
 from spikeport.report.operations.spike_driven import Share, spike_driven
 from spikeport.report.operations.synapses import Synapses, count_synapses
-from spikeport.report.page.write_report import write_report
 from spikeport.report.sweeping.curve import Curve
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
 from spikeport.report.sweeping.plot import plot_curves
@@ -38,5 +40,4 @@ __all__ = [
     "plot_curves",
     "spike_driven",
     "sweep",
-    "write_report",
 ]

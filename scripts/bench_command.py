@@ -21,20 +21,14 @@ from spikeport.scripts.options import positive, timestep_list
 from spikeport.scripts.peers import PEERS, Peer, find
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "bench",
-        help="measure how fast the backends are",
-        description="Time the source network, Spikeport's backends and other tools on the same "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        "Time the source network, Spikeport's backends and other tools on the same "
         "network, images and thresholds, in one process, in turns; on a GPU also the neuron "
-        "kernels by themselves.",
+        "kernels by themselves."
     )
-    _add_options(parser)
     parser.set_defaults(run=run)
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="as for convert")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     parser.add_argument("--checkpoint", metavar="F", default="random", help="default: random")
@@ -137,7 +131,7 @@ def _described(options: argparse.Namespace) -> dict[str, Any]:
 def _command(options: argparse.Namespace) -> str:
     """The command line with what was given; what has its default is left out."""
     parser = argparse.ArgumentParser()
-    _add_options(parser)
+    add_options(parser)
     words = ["spikeport", "bench", *options.models]
     for action in parser._actions[1:]:
         value = getattr(options, action.dest, None)

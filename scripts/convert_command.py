@@ -1,7 +1,6 @@
 """``spikeport convert``: a checkpoint and calibration images in, a spiking network out."""
 
 import argparse
-from typing import Any
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert.saving.container import save
@@ -18,13 +17,9 @@ from spikeport.zoo.images import image_folder, input_config, split
 from spikeport.zoo.pipeline import to_snn
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "convert",
-        help="convert a model to a spiking network",
-        description="Convert a timm or torchvision model, calibrate it on images, save it.",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = "Convert a timm or torchvision model, calibrate it on images, save it."
     parser.add_argument(
         "model",
         metavar="MODEL",

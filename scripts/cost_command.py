@@ -1,7 +1,6 @@
 """``spikeport cost``: operations and energy of a saved network beside those of its source."""
 
 import argparse
-from typing import Any
 
 from spikeport.report.costing.cost import cost
 from spikeport.report.operations.energy import CMOS_45NM_FP32, MEMORIES, TABLES
@@ -14,16 +13,14 @@ from spikeport.scripts.options import (
     memory,
     positive,
 )
-from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
+from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "cost",
-        help="operations and energy estimate, beside the source network's",
-        description="Count what a spiking network does for one answer, and what its source network "
-        "does dense, with zeros skipped, and with as few levels. Energy is an estimate.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        "Count what a spiking network does for one answer, and what its source network "
+        "does dense, with zeros skipped, and with as few levels. Energy is an estimate."
     )
     parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
     add_data(parser, 100, "to evaluate on; the calibration images among them are left out")

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.saving.container import load, save
+from spikeport.convert.saving.container import save
 from spikeport.finetune.distributed import loader
 from spikeport.finetune.gradient.batch_norms import NORMS
 from spikeport.finetune.gradient.through_time import METHODS
@@ -20,6 +19,7 @@ from spikeport.finetune.training import losses
 from spikeport.finetune.training.optimisation import ALGORITHMS, Optimisation
 from spikeport.finetune.tuning import finetune
 from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list, together
+from spikeport.scripts.saved_network import load_for_images
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
@@ -56,13 +56,11 @@ def leak(text: str) -> float | str:
     return text if text == "learn" else float(text)
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "finetune",
-        help="train a spiking network for few timesteps",
-        description="Fit the thresholds to T, train with surrogate gradients, save. Several "
-        "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli finetune …",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        "Fit the thresholds to T, train with surrogate gradients, save. Several "
+        "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli finetune …"
     )
     parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
     add_data(parser, None, "to train on; they are then left out of sweeps")
@@ -174,12 +172,7 @@ def _add_optimisation(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Load, train, save."""
-    network = load(options.network)
-    if "input" not in network.info:
-        raise ConversionError(
-            f"'{options.network}' does not say how images are prepared for it; "
-            "fine-tune it from Python with spikeport.finetune and your own loader"
-        )
+    network = load_for_images(options.network)
     with together(options.device) as device:
         network.to(device)
         folder = image_folder(options.data, network.info["input"])
@@ -271,6 +264,8 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
     """Images, [C, H, W], mirrored and shifted at random, as CIFAR networks are trained with."""
 
     def __init__(self, pairs: Dataset[Any]) -> None:
+        from torchvision.transforms import v2  # imports for seconds, and few ask for it
+
         size = tuple(pairs[0][0].shape[1:])
         shift = v2.RandomCrop(size, padding=[size[1] // 8, size[0] // 8])
         self.pairs, self.change = pairs, v2.Compose([shift, v2.RandomHorizontalFlip()])

@@ -1,22 +1,19 @@
 """``spikeport inspect``: where a saved network's output error comes from, layer by layer."""
 
 import argparse
-from typing import Any
 
 from spikeport.scripts.options import add_data, add_output, loader, positive
-from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
+from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.pipeline import inspect
 
 IMAGES = 16
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "inspect",
-        help="say which layers lose what, and what would mend it",
-        description="Simulate a few images, split the output error over layers and causes, and "
-        "measure what each layer would win with exact values. Needs no labels.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        "Simulate a few images, split the output error over layers and causes, and "
+        "measure what each layer would win with exact values. Needs no labels."
     )
     parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
     add_data(parser, IMAGES, "to simulate; the calibration images among them are left out")

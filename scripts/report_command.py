@@ -10,21 +10,18 @@ from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulation.early_exit import is_scores
-from spikeport.report.page.write_report import write_report
 from spikeport.scripts.options import add_data, add_encoding, loader, timestep_list
-from spikeport.scripts.sweep_command import add_reference, fresh_images, load_for_images, reference
+from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.labels import class_names
 
 INSPECTED = 8
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "report",
-        help="measure spiking networks and write one HTML page",
-        description="Curves, errors by layer, cost, spikes, and differences from the source "
-        "network, on one page that needs nothing else. Several networks are compared.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        "Curves, errors by layer, cost, spikes, and differences from the source "
+        "network, on one page that needs nothing else. Several networks are compared."
     )
     parser.add_argument("networks", nargs="+", metavar="NET", help="files from `spikeport convert`")
     add_data(parser, None, "to evaluate on; the calibration images among them are left out")
@@ -54,6 +51,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Load, measure, write."""
+    from spikeport.report.page.write_report import write_report  # matplotlib, which --help spares
+
     if options.inspect < 0:
         raise ConversionError(f"--inspect {options.inspect}: expected 0 or more images")
     networks = _named([Path(path) for path in options.networks])

@@ -3,11 +3,9 @@
 import argparse
 from typing import Any, get_args
 
-from torch import nn
 from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.saving.container import load
 from spikeport.convert.simulation.early_exit import EarlyExit, Rule
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
 from spikeport.report.sweeping.sweep import sweep
@@ -15,25 +13,25 @@ from spikeport.scripts.options import (
     add_data,
     add_encoding,
     add_output,
-    fingerprint,
     loader,
     positive,
     timestep_list,
     together,
 )
-from spikeport.zoo.checkpoints import load_model
-from spikeport.zoo.images import image_folder, split
+from spikeport.scripts.saved_network import (
+    add_reference,
+    fresh_images,
+    hold_out,
+    load_for_images,
+    reference,
+)
 
-ITSELF = ""
 
-
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "sweep",
-        help="measure a spiking network over timesteps",
-        description="Simulate once to the largest T; print and save the curve. Several "
-        "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli sweep …",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        "Simulate once to the largest T; print and save the curve. Several "
+        "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli sweep …"
     )
     parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
     add_data(parser, None, "to evaluate on; the calibration images among them are left out")
@@ -76,19 +74,6 @@ def add_exit(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_reference(parser: argparse.ArgumentParser) -> None:
-    """--reference and --reference-checkpoint."""
-    parser.add_argument(
-        "--reference",
-        nargs="?",
-        const=ITSELF,
-        metavar="MODEL",
-        help="compare with this model, loaded afresh; without MODEL, the one that "
-        "was converted (default: the source network as kept in the file)",
-    )
-    parser.add_argument("--reference-checkpoint", metavar="F", help="weights of MODEL")
-
-
 def run(options: argparse.Namespace) -> None:
     """Load, sweep, print, save."""
     network = load_for_images(options.network)
@@ -120,47 +105,6 @@ def _early_exit(
     return exit
 
 
-def load_for_images(path: str) -> SpikingNetwork:
-    """A saved network that says how images are prepared for it; raises ConversionError."""
-    network = load(path)
-    if "input" not in network.info:
-        raise ConversionError(
-            f"'{path}' does not say how images are prepared for it; "
-            "use it from Python with your own loader (spikeport.sweep, spikeport.inspect)"
-        )
-    return network
-
-
-def hold_out(images: Subset[Any], count: int) -> tuple[Subset[Any], Subset[Any]]:
-    """The first images, which are in random order, and the rest."""
-    if len(images) <= count:
-        raise ConversionError(
-            f"{len(images)} images are too few to set an early exit on {count} and to evaluate "
-            "others; pass more with --images or fewer with --exit-images"
-        )
-    chosen = list(images.indices)
-    return Subset(images.dataset, chosen[:count]), Subset(images.dataset, chosen[count:])
-
-
-def fresh_images(network: SpikingNetwork, options: argparse.Namespace) -> Subset[Any]:
-    """Images of --data that the network was not calibrated on, drawn at random."""
-    folder = image_folder(options.data, network.info["input"])
-    used = set(network.info.get("calibration_images", []))
-    samples = folder.samples  # type: ignore[attr-defined]
-    fresh = [i for i, (path, _) in enumerate(samples) if fingerprint(path) not in used]
-    if len(fresh) < len(samples):
-        print(
-            f"{len(samples) - len(fresh)} images of '{options.data}' were calibrated on and "
-            "are left out"
-        )
-    if not fresh:
-        raise ConversionError(f"every image of '{options.data}' was calibrated on; pass others")
-    rest = Subset(folder, fresh)
-    count = min(options.images or len(fresh), len(fresh))
-    chosen = split(rest, 0, count, options.seed)[1]
-    return Subset(folder, [fresh[index] for index in chosen.indices])
-
-
 def _share(images: Subset[Any]) -> Subset[Any]:
     """This process's images."""
     count = processes.count()
@@ -169,12 +113,3 @@ def _share(images: Subset[Any]) -> Subset[Any]:
             f"{len(images)} image(s) for {count} processes; start fewer, or pass more images"
         )
     return Subset(images, range(processes.rank(), len(images), count))
-
-
-def reference(network: SpikingNetwork, options: argparse.Namespace) -> nn.Module | None:
-    """The network to compare with, by --reference; None for the saved network's own."""
-    if options.reference is None:
-        return None
-    if options.reference == ITSELF:
-        return load_model(network.info["source"], network.info.get("checkpoint"))
-    return load_model(options.reference, options.reference_checkpoint)

@@ -8,11 +8,25 @@ from types import ModuleType
 from typing import Any
 
 from spikeport.zoo import cifar_resnet, cifar_vgg, state_dicts
-from spikeport.zoo.cifar_data import CLASSES, SIZE
 from spikeport.zoo.cifar_resnet import DEPTHS, CifarResNet
 from spikeport.zoo.cifar_vgg import CifarVGG
 
 PREFIX = "cifar10/"
+SIZE = 32
+# In the order of the labels, which is also the alphabetical order that folders are read in.
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
 WEIGHTS = Path(__file__).parent / "weights"
 
 # The ImageNet statistics, which the common public CIFAR-10 checkpoints were trained with.

@@ -15,21 +15,9 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extensi
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
-# In the order of the labels, which is also the alphabetical order that folders are read in.
-CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+from spikeport.zoo.cifar import CLASSES, SIZE
+
 SPLITS = ("train", "test")
-SIZE = 32
 
 _Named = tuple[str, int, Callable[[], Image.Image]]  # name of the file, label, how to read it
 

@@ -1,7 +1,7 @@
 """VGG-16 with batch norm for 32 x 32 images, the shape that CIFAR-10 papers report.
 
-torchvision's thirteen convolutions and five pools (Simonyan and Zisserman 2015, configuration D);
-its head for 7 x 7 maps, 100 million weights, is replaced. Keys are those of the common public
+Thirteen convolutions and five pools (Simonyan and Zisserman 2015, configuration D); the paper's
+head for 7 x 7 maps, 100 million weights, is replaced. Keys are those of the common public
 checkpoints, `features.0.weight … classifier.weight`.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models import vgg
+
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; then a pool
 
 _HEAD = re.compile(r"classifier\.(\d+)\.(weight|bias)")
 
@@ -36,8 +37,7 @@ class CifarVGG(nn.Module):
         super().__init__()
         if int(64 * width) < 1:
             raise ValueError(f"width={width}: no channels are left; 0.25 gives 16, 32, 64, 128.")
-        plan = [int(n * width) if isinstance(n, int) else n for n in vgg.cfgs["D"]]
-        self.features = vgg.make_layers(plan, batch_norm=True)
+        self.features = nn.Sequential(*_features(width))
         self.classifier = _head(int(512 * width), hidden, num_classes)
         for module in self.features.modules():
             if isinstance(module, nn.Conv2d):
@@ -60,6 +60,19 @@ def arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """What `CifarVGG` must be built with so that renamed weights fit."""
     heads = sorted(key for key in state if _HEAD.fullmatch(key) and state[key].ndim == 2)
     return {"hidden": tuple(state[key].shape[0] for key in heads[:-1])}
+
+
+def _features(width: float) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    inputs = 3
+    for channels, convolutions in STAGES:
+        for _ in range(convolutions):
+            outputs = int(channels * width)
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)]
+            layers += [nn.ReLU(inplace=True)]
+            inputs = outputs
+        layers += [nn.MaxPool2d(2, 2)]
+    return layers
 
 
 def _head(inputs: int, hidden: tuple[int, ...], num_classes: int) -> nn.Module:

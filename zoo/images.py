@@ -9,15 +9,8 @@ from typing import Any
 
 import torch
 from PIL import Image
-from timm.data.config import resolve_model_data_config
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
-UNKNOWN = -1  # the label of an image whose class nobody knows
 
 _CONFIG_KEYS = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 
@@ -34,6 +27,8 @@ def input_config(model: nn.Module) -> dict[str, Any]:
         std [C] of pixels in [0, 1], interpolation, crop_pct (the part of the short edge that the
         crop keeps), crop_mode.
     """
+    from timm.data.config import resolve_model_data_config
+
     config = resolve_model_data_config(model)
     bare = not getattr(model, "pretrained_cfg", None)
     if bare and type(model).__module__.startswith("torchvision."):
@@ -54,6 +49,8 @@ def make_transform(config: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]
     Raises:
         ValueError: the configuration has other keys than `input_config` gives.
     """
+    from timm.data.transforms_factory import create_transform
+
     if set(config) != set(_CONFIG_KEYS):
         raise ValueError(
             f"the input configuration has the keys {sorted(config)}, expected "
@@ -70,7 +67,7 @@ def image_folder(
     The label is read from the name of the class folder, by the first rule that fits all of them:
     integers ("007") are the label itself; WordNet ids ("n01440764") are the ImageNet index, if
     `classes` is None or the size of an ImageNet; other names are numbered in sorted order, as
-    torchvision does. A folder without class folders gives the label `UNKNOWN`, -1, which suits
+    torchvision does. A folder without class folders gives the label -1, which suits
     calibration and agreement but no accuracy. Images beside class folders are left out, and so are
     hidden folders.
 
@@ -90,12 +87,14 @@ def image_folder(
     root = Path(path).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"image folder {str(root)!r}: no such folder.")
+    from spikeport.zoo.class_folders import ClassFolders, endings
+
     mode = "L" if config["input_size"][0] == 1 else "RGB"
-    data = _Folder(root, make_transform(config), partial(_read, mode=mode), classes)
+    data = ClassFolders(root, make_transform(config), partial(_read, mode=mode), classes)
     if not data.samples:
         raise FileNotFoundError(
             f"image folder {str(root)!r}: no images, neither in it nor in its class folders. "
-            f"Expected files that end in {', '.join(IMG_EXTENSIONS)}."
+            f"Expected files that end in {', '.join(endings())}."
         )
     return data
 
@@ -128,61 +127,6 @@ def split(
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).tolist()
     return Subset(dataset, order[evaluation:][:calibration]), Subset(dataset, order[:evaluation])
-
-
-class _Folder(ImageFolder):
-    """torchvision's ImageFolder, with the labels of `image_folder`."""
-
-    def __init__(
-        self,
-        root: Path,
-        transform: Callable[[Image.Image], Tensor],
-        loader: Callable[[str], Image.Image],
-        count: int | None,
-    ) -> None:
-        self._count = count  # find_classes runs inside the constructor
-        super().__init__(str(root), transform, loader=loader, allow_empty=True)
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        entries = (entry for entry in os.scandir(directory) if not entry.name.startswith("."))
-        names = sorted(entry.name for entry in entries if entry.is_dir())
-        if not names:
-            return ["."], {".": UNKNOWN}
-        labels = _labels(names, self._count)
-        _check_labels(labels, self._count, str(directory))
-        return names, labels
-
-
-def _labels(names: list[str], count: int | None) -> dict[str, int]:
-    if all(name.isdecimal() for name in names):
-        return {name: int(name) for name in names}
-    subset = infer_imagenet_subset({"num_classes": 1000 if count is None else count})
-    if subset and all(len(name) == 9 and name[0] == "n" and name[1:].isdecimal() for name in names):
-        index = {wnid: i for i, wnid in enumerate(ImageNetInfo(subset).label_names())}
-        unknown = [name for name in names if name not in index]
-        if unknown:
-            raise ValueError(
-                f"class folder {unknown[0]!r} ({len(unknown)} such): no class of {subset}. "
-                "Remove it, or pass classes=<number of outputs of the model>."
-            )
-        return {name: index[name] for name in names}
-    return {name: i for i, name in enumerate(names)}
-
-
-def _check_labels(labels: dict[str, int], count: int | None, directory: str) -> None:
-    owners: dict[int, str] = {}
-    for name, label in labels.items():
-        if label in owners:
-            raise ValueError(
-                f"class folders {owners[label]!r} and {name!r} in {directory!r} both mean label "
-                f"{label}. Merge or rename one."
-            )
-        owners[label] = name
-        if count is not None and label >= count:
-            raise ValueError(
-                f"class folder {name!r} in {directory!r} means label {label}, but the model has "
-                f"{count} classes, 0 to {count - 1}. Name the folders after the model's labels."
-            )
 
 
 def _read(path: str, mode: str) -> Image.Image:

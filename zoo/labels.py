@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
 
@@ -20,6 +19,8 @@ def class_names(model_or_count: nn.Module | int) -> list[str] | None:
         classes share it, the index follows: "crane (134)", "crane (517)". None if the number of
         classes belongs to no ImageNet.
     """
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
     is_count = isinstance(model_or_count, int)
     subset = infer_imagenet_subset({"num_classes": model_or_count} if is_count else model_or_count)
     if subset is None:

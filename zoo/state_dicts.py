@@ -10,13 +10,14 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file
-from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin")
 
 # Averaged weights first: where a file has both, the published accuracy is theirs.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "net")
+
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 _SHOWN = 5  # keys named per kind of mismatch
 
@@ -45,7 +46,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     if path.suffix == ".safetensors":
         try:
-            return clean_state_dict(load_file(path))
+            return _without_prefixes(load_file(path))
         except safetensors.SafetensorError as error:
             raise ValueError(f"checkpoint {str(path)!r} is not safetensors: {error}") from error
     return _unwrap(_torch_load(path), path)
@@ -131,7 +132,17 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             f"{_first(odd)}. Weights are looked for at the top level and under "
             f"{', '.join(_WRAPPERS)}. Save `model.state_dict()` instead."
         )
-    return clean_state_dict(dict(content))
+    return _without_prefixes(content)
+
+
+def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names that the bare module has, in whichever order it was wrapped."""
+    found = {}
+    for key, tensor in state.items():
+        while key.startswith(_PREFIXES):
+            key = key.partition(".")[2]
+        found[key] = tensor
+    return found
 
 
 def _matters(key: str) -> bool:

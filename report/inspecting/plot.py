@@ -3,8 +3,6 @@
 import os
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 from spikeport.report.inspecting.inspection import PARTS
 
 if TYPE_CHECKING:
@@ -20,6 +18,8 @@ def plot_inspection(inspection: "Inspection", path: str | os.PathLike[str]) -> N
         inspection: its first 24 rows are drawn.
         path: image file, in any format that matplotlib writes.
     """
+    from matplotlib.figure import Figure  # not before something is drawn: it takes time
+
     rows = inspection.rows[:DRAWN]
     figure = Figure(figsize=(9, 1.6 + 0.28 * len(rows)), layout="constrained")
     axes = figure.subplots()

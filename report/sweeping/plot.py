@@ -3,8 +3,6 @@
 import os
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -20,6 +18,8 @@ def plot_curves(curves: "dict[str, Curve]", path: str | os.PathLike[str]) -> Non
         curves: one line for each; the name "" stands for a single unnamed curve.
         path: image file, in any format that matplotlib writes.
     """
+    from matplotlib.figure import Figure  # not before something is drawn: it takes time
+
     figure = Figure(figsize=(10, 4), layout="constrained")
     latency, energy = figure.subplots(1, 2, sharey=True)
     for name, curve in curves.items():

@@ -17,7 +17,8 @@ from torch import Tensor
 from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
 from spikeport.scripts.options import add_data, loader, positive, timestep_list
-from spikeport.scripts.sweep_command import add_exit, fresh_images, hold_out, load_for_images
+from spikeport.scripts.saved_network import fresh_images, hold_out, load_for_images
+from spikeport.scripts.sweep_command import add_exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

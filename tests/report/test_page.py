@@ -9,9 +9,10 @@ from torch import nn
 from spikeport.calibration import calibrate
 from spikeport.convert import ConversionError, Neuron, build
 from spikeport.convert.simulation.input_encoding import EventFrames
-from spikeport.report import sweep, write_report
+from spikeport.report import sweep
 from spikeport.report.page.confusion import Differences
 from spikeport.report.page.data_url import picture
+from spikeport.report.page.write_report import write_report
 
 T = (1, 4, 8)
 

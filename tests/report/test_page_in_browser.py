@@ -7,7 +7,7 @@ import pytest
 
 from spikeport.calibration import calibrate
 from spikeport.convert import Neuron, build
-from spikeport.report import write_report
+from spikeport.report.page.write_report import write_report
 
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from spikeport.cpu.loader import why_unavailable
-from spikeport.scripts import benchmark
+from spikeport.scripts import cli
 from spikeport.scripts.bench import device as bench_device
 from spikeport.scripts.bench.runs import Contender, interleaved
 from spikeport.scripts.cli import main
@@ -67,7 +67,7 @@ def test_against_a_peer(peer, tmp_path, capsys):
     pytest.importorskip(peer)
     path = tmp_path / "bench.json"
     arguments = ["resnet10t", *SMALL, "--only", "torch", "--against", peer, "--json", str(path)]
-    assert benchmark.main(arguments) == 0
+    assert cli.main(["bench", *arguments]) == 0
     printed = capsys.readouterr().out
     assert peer in printed
     assert "max-pool(s) on the spikes" in printed

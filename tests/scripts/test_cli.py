@@ -71,17 +71,17 @@ def test_sweep_leaves_the_calibration_images_out(saved, folder, tmp_path, capsys
 
 
 def test_sweep_against_a_named_reference(saved, folder, capsys, monkeypatch):
-    from spikeport.scripts import sweep_command
+    from spikeport.scripts import saved_network
 
     asked = []
 
     def loaded(name, checkpoint):
         asked.append((name, checkpoint))
-        return sweep_command.load_model.__wrapped__(name, "random")
+        return saved_network.load_model.__wrapped__(name, "random")
 
-    original = sweep_command.load_model
+    original = saved_network.load_model
     loaded.__wrapped__ = original
-    monkeypatch.setattr(sweep_command, "load_model", loaded)
+    monkeypatch.setattr(saved_network, "load_model", loaded)
     arguments = ["sweep", str(saved), "--data", str(folder), "-T", "1", "--images", "2"]
     assert main([*arguments, "--reference"]) == 0
     assert main([*arguments, "--reference", "resnet18", "--reference-checkpoint", "w.pt"]) == 0

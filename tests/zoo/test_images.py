@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from spikeport.zoo.checkpoints import load_model
-from spikeport.zoo.images import UNKNOWN, image_folder, input_config, make_transform, split
+from spikeport.zoo.class_folders import UNKNOWN
+from spikeport.zoo.images import image_folder, input_config, make_transform, split
 
 CONFIG = {
     "input_size": [3, 32, 32],

@@ -162,6 +162,49 @@ def test_merged_branches_keep_their_type(dtype):
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
 
 
+class LayerOfThatName(nn.Module):
+    """A layer called ``fuse``, and methods that mean something else than timm's."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.fuse = (nn.Linear(n, 4) for n in (4, 4, 8))
+
+    def reparameterize(self):
+        self.b = None
+
+    def forward(self, x):
+        return torch.relu(self.fuse(torch.cat([torch.relu(self.a(x)), self.b(x)], 1)))
+
+
+class MethodOfThatName(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def fuse(self, u, v):
+        return torch.relu(u + v)
+
+    def switch_to_deploy(self):
+        raise AssertionError("called by its name")
+
+    def forward(self, x):
+        return self.fuse(torch.relu(self.a(x)), self.b(x))
+
+
+@pytest.mark.parametrize("kind", [LayerOfThatName, MethodOfThatName])
+@pytest.mark.parametrize("timm_too", [False, True])
+@torch.no_grad()
+def test_methods_of_other_networks_are_not_called_by_name(kind, timm_too):
+    torch.manual_seed(0)
+    extra = [timm.layers.Mlp(4)] if timm_too else []
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), *extra, kind(), nn.Linear(4, 2)).eval()
+    if timm_too:
+        model[2].act = nn.ReLU().eval()
+    x = torch.randn(50, 3)
+    snn = to_snn(model, [x], progress=False)
+    assert torch.allclose(snn.analog(x), model(x), atol=1e-5)
+
+
 @pytest.mark.parametrize("make", [torchvision.models.googlenet, torchvision.models.inception_v3])
 @torch.no_grad()
 def test_auxiliary_heads_are_left_out(make):

@@ -2,13 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikeport.convert import Neuron, SpikingNetwork
-from spikeport.report.page.write_report import write_report
 from spikeport.scripts.options import add_neuron
 from spikeport.zoo.checkpoints import LITE0_PACKAGE, load_model
 from spikeport.zoo.images import input_config, make_transform
@@ -21,14 +19,12 @@ TIMESTEPS = (1, 2, 4, 8, 16, 32)
 BATCH = 4
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the command."""
-    parser = commands.add_parser(
-        "demo",
-        help="convert EfficientNet-Lite0 and show it on photographs (a few minutes)",
-        description=f"Convert {MODEL} with real ImageNet weights and compare it with its source "
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's description and options."""
+    parser.description = (
+        f"Convert {MODEL} with real ImageNet weights and compare it with its source "
         "on photographs that ship inside pip packages. Needs `pip install 'spikeport[demo]'`, "
-        "no data set and no network.",
+        "no data set and no network."
     )
     add_neuron(parser)
     parser.add_argument(
@@ -43,6 +39,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Load, convert, compare, measure, write the page, plot."""
+    from spikeport.report.page.write_report import write_report  # matplotlib, which --help spares
+
     model = load_model(MODEL, LITE0_PACKAGE)
     transform = make_transform(input_config(model))
     calibration, evaluation = demo_split()
