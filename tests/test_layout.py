@@ -1,4 +1,9 @@
-"""Each folder imports only what its row allows: its own layers first, then distributions."""
+"""Imports point one way: each folder imports what its row allows, and so does each room in it.
+
+A room is a folder in a folder. What lies in one folder, rooms and files, forms no circle of
+imports, so it has floors: nothing imports what stands on it. Imports inside functions and under
+TYPE_CHECKING count.
+"""
 
 import ast
 import sys
@@ -21,6 +26,29 @@ TABLE: dict[str, tuple[str, str]] = {
     "report": ("convert", "torch numpy tqdm matplotlib jinja2"),
     "zoo": ("cuda cpu convert calibration finetune report", "*"),
     "scripts": ("cuda cpu convert calibration finetune report zoo", "*"),
+}
+# room: files and rooms beside it that it may import, lowest room of a folder first
+ROOMS: dict[str, str] = {
+    "convert/neurons": "errors",
+    "convert/graph": "errors neurons",
+    "convert/tracing": "errors graph",
+    "convert/simulation": "errors graph neurons",
+    "convert/simulation/gpu": "emitted run",
+    "convert/simulation/native": "emitted run",
+    "convert/saving": "errors graph neurons network simulation",
+    "finetune/neuron": "",
+    "finetune/gradient": "distributed neuron",
+    "finetune/training": "distributed neuron gradient",
+    "report/operations": "",
+    "report/sweeping": "writing operations",
+    "report/costing": "writing operations sweeping",
+    "report/inspecting": "writing operations sweeping",
+    "report/page": "operations sweeping costing inspecting",
+    "scripts/peers": "",
+    "scripts/bench": "peers",
+    "scripts/compare": "options",
+    "scripts/coverage": "options",
+    "scripts/experiments": "options saved_network sweep_command bench",
 }
 NVIDIA = {"bindings", "core", "pathfinder"}  # the parts of `cuda` that are not ours
 
@@ -109,6 +137,80 @@ def test_every_folder_of_code_has_a_row():
     tops = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
     with_code = {top for top in tops - {"tests", "docs", "build", "dist"} if files(top)}
     assert with_code <= set(TABLE)
+
+
+def floor(parts: tuple[str, ...]) -> set[str]:
+    """Names of the files and rooms that lie in a folder."""
+    found = ROOT.joinpath(*parts).iterdir()
+    rooms = {path.name for path in found if path.is_dir() and (path / "__init__.py").is_file()}
+    return rooms | {path.stem for path in ROOT.joinpath(*parts).glob("*.py")}
+
+
+def neighbours(folder: str) -> dict[str, set[str]]:
+    """What each file and room of a folder imports of the others in it; its door is "__init__"."""
+    parts = tuple(folder.split("/"))
+    names = floor(parts)
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for file in files(folder):
+        name = file.relative_to(ROOT.joinpath(*parts)).with_suffix("").parts[0]
+        for _, imported in imports(ast.parse(file.read_text("utf-8")), package_of(file)):
+            top, *way = imported.split(".")
+            if top == "spikeport" and tuple(way[: len(parts)]) == parts:
+                rest = way[len(parts) :]
+                found[name].add(rest[0] if rest and rest[0] in names else "__init__")
+    return {name: others - {name} for name, others in found.items()}
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Files and rooms in a circle or on top of one: what cannot be taken away floor by floor."""
+    left = dict(arrows)
+    while free := [name for name, others in left.items() if not others & set(left)]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+CLOSED = {"report/sweeping", "report/inspecting"}  # a circle with their plots, to be opened
+FOLDERS = [folder for folder in (*TABLE, *ROOMS) if folder not in CLOSED]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_circle_of_imports_in_a_folder(folder):
+    assert circle(neighbours(folder)) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_what_its_row_allows(room):
+    folder, _, name = room.rpartition("/")
+    beyond = neighbours(folder)[name] - set(ROOMS[room].split())
+    assert not beyond, f"{room}/ may not import {', '.join(sorted(beyond))} of {folder}/"
+
+
+def test_rooms_name_only_what_is_there_and_lower_rooms():
+    order = list(ROOMS)
+    for room, allowed in ROOMS.items():
+        folder = room.rpartition("/")[0]
+        for other in allowed.split():
+            assert other in floor(tuple(folder.split("/")))
+            beside = f"{folder}/{other}"
+            assert beside not in order or order.index(beside) < order.index(room)
+
+
+def test_every_room_has_a_row():
+    found = {file.parent.relative_to(ROOT) for folder in TABLE for file in files(folder)}
+    assert {str(folder) for folder in found if len(folder.parts) > 1} == set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("arrows", "left"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}, ["a", "b", "c"]),
+        ({"a": {"__init__"}, "__init__": {"a"}}, ["__init__", "a"]),
+    ],
+)
+def test_the_search_for_circles_itself(arrows, left):
+    assert circle(arrows) == left
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from spikeport.convert import ConversionError
 from spikeport.cpu.compiler import BuildError, compiler
-from spikeport.scripts.bench.device import CPU
 
+CPU = torch.device("cpu")
 PEERS = ("sinabs", "spikingjelly", "spikingjelly-compiled")
 
 
