@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from spikeport.finetune.neuron.compiling import compile_or_say
-from spikeport.finetune.neuron.scan_gradient import Gradients, learn
-from spikeport.finetune.neuron.scan_step import Rule, Scanned, Start, fire
+from spikeport.finetune.neuron.scan_gradient import Gradients, backward
+from spikeport.finetune.neuron.scan_step import ChunkStart, FiringRule, Scanned, fire
 
 PART_BYTES = 2**18  # of one tensor of the images that go through time together on a CPU
 
 
-def scan(current: Tensor, start: Start, time: int, rule: Rule, compiled: bool = False) -> Scanned:
+def scan(
+    current: Tensor, start: ChunkStart, time: int, rule: FiringRule, compiled: bool = False
+) -> Scanned:
     """``fire`` with its derivative.
 
     Args:
@@ -57,10 +59,10 @@ class _Scan(torch.autograd.Function):
         low: Tensor | None,
         high: Tensor | None,
         time: int,
-        rule: Rule,
+        rule: FiringRule,
         compiled: bool,
     ) -> tuple[Tensor | None, ...]:
-        start = Start(correction, threshold, leak, v, total, low, high)
+        start = ChunkStart(correction, threshold, leak, v, total, low, high)
         run = _run(compiled, fire, _fire_in_parts)
         made = run(rule, current.detach(), start.detached(), time)
         ctx.save_for_backward(*start, made.emitted, made.potentials, made.total)
@@ -71,9 +73,9 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         *before, emitted, potentials, totals = ctx.saved_tensors
-        start = Start(*before).detached()
+        start = ChunkStart(*before).detached()
         made = Scanned(emitted, potentials, start.v, start.v, totals).each(torch.Tensor.detach)
-        run = _run(ctx.compiled, learn, _learn_in_parts)
+        run = _run(ctx.compiled, backward, _backward_in_parts)
         found = run(ctx.rule, start, made, Scanned(*grads), ctx.time)  # type: ignore[arg-type]
         shift = start.correction
         by_correction = (
@@ -82,7 +84,7 @@ class _Scan(torch.autograd.Function):
         return found.current, by_correction, *found[1:], None, None, None, None, None
 
 
-def _fire_in_parts(rule: Rule, current: Tensor, start: Start, time: int) -> Scanned:
+def _fire_in_parts(rule: FiringRule, current: Tensor, start: ChunkStart, time: int) -> Scanned:
     """``fire`` for a few images after the others, whose numbers stay in a processor's cache."""
     emitted = current.new_empty(current.shape)
     after = start.v.new_empty(emitted[0].shape)
@@ -97,8 +99,8 @@ def _fire_in_parts(rule: Rule, current: Tensor, start: Start, time: int) -> Scan
     return made
 
 
-def _learn_in_parts(
-    rule: Rule, start: Start, saved: Scanned, grads: Scanned, time: int
+def _backward_in_parts(
+    rule: FiringRule, start: ChunkStart, saved: Scanned, grads: Scanned, time: int
 ) -> Gradients:
     by_current = torch.empty_like(saved.emitted)
     by_v = torch.empty_like(by_current[0], dtype=start.v.dtype)
@@ -106,7 +108,7 @@ def _learn_in_parts(
     by_threshold = torch.zeros_like(start.threshold)
     by_leak = None if start.leak is None else torch.zeros_like(start.leak)
     for part in _parts(by_v):
-        found = learn(rule, start.of(part), saved.of(part), grads.of(part), time)
+        found = backward(rule, start.of(part), saved.of(part), grads.of(part), time)
         by_current[:, part], by_v[part] = found.current, found.v
         by_threshold += found.threshold
         if by_leak is not None and found.leak is not None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spikeport.finetune.neuron.scan_step import Rule, Scanned, Start
+from spikeport.finetune.neuron.scan_step import ChunkStart, FiringRule, Scanned
 
 
 class Gradients(NamedTuple):
@@ -21,7 +21,9 @@ class Gradients(NamedTuple):
     total: Tensor | None
 
 
-def learn(rule: Rule, start: Start, saved: Scanned, grads: Scanned, time: int) -> Gradients:
+def backward(
+    rule: FiringRule, start: ChunkStart, saved: Scanned, grads: Scanned, time: int
+) -> Gradients:
     """Go back through a chunk.
 
     Args:
@@ -31,23 +33,23 @@ def learn(rule: Rule, start: Start, saved: Scanned, grads: Scanned, time: int) -
         grads: by what it gave.
         time: timesteps before.
     """
-    back = _Back(rule, start, grads)
+    back = _BackwardPass(rule, start, grads)
     by_current, by_leak = [], None if start.leak is None else torch.zeros_like(start.leak)
     pairs = list(zip(saved.potentials.unbind(), saved.emitted.unbind(), strict=True))
     total = saved.total
     for t, (u, out) in reversed(list(enumerate(pairs))):
         n = (out / start.threshold).round()
         total = None if total is None else total - n
-        back.through(t, u, n, start.bounds(total, time + t + 1))
+        back.step_back(t, u, n, start.bounds(total, time + t + 1))
         by_current.append(back.by_v.to(out.dtype))
         if by_leak is not None:
-            by_leak = by_leak + back.through_leak(pairs[t - 1] if t else None)
+            by_leak = by_leak + back.step_back_leak(pairs[t - 1] if t else None)
     by_threshold = back.by_threshold.sum_to_size(start.threshold.shape)
     by_total = None if total is None else back.by_total
     return Gradients(torch.stack(by_current[::-1]), by_threshold, by_leak, back.by_v, by_total)
 
 
-class _Back:
+class _BackwardPass:
     """Gradients on their way back through the timesteps of some images.
 
     Args:
@@ -61,7 +63,7 @@ class _Back:
         by_threshold: by θ, for each image, so far.
     """
 
-    def __init__(self, rule: Rule, start: Start, grads: Scanned) -> None:
+    def __init__(self, rule: FiringRule, start: ChunkStart, grads: Scanned) -> None:
         self.rule, self.threshold, self.leak, self.v = rule, start.threshold, start.leak, start.v
         self.by_emitted, self.by_u, by_spikes, by_v, by_total = grads
         self.by_spikes = None
@@ -72,7 +74,7 @@ class _Back:
         self.by_total = zero if by_total is None else by_total
         self.by_threshold = torch.zeros_like(self.v)
 
-    def through(
+    def step_back(
         self, t: int, u: Tensor, n: Tensor, bounds: tuple[Tensor | None, Tensor | None]
     ) -> None:
         """Go through the reset and the spikes of a timestep.
@@ -101,7 +103,7 @@ class _Back:
         self.by_threshold.addcmul_(moved, n).addcmul_(by_u, u, value=-1)
         self.by_v = by_u + (self.by_v * (n == 0) if rule.hard else self.by_v)
 
-    def through_leak(self, before: tuple[Tensor, Tensor] | None) -> Tensor:
+    def step_back_leak(self, before: tuple[Tensor, Tensor] | None) -> Tensor:
         """Go through the leak of a timestep; the gradient by it.
 
         Args:

@@ -10,7 +10,7 @@ from spikeport.finetune.neuron.staircase import Staircase
 from spikeport.finetune.neuron.surrogates import Surrogate
 
 
-class Rule(NamedTuple):
+class FiringRule(NamedTuple):
     """How the layer fires and what its derivative is.
 
     Attributes:
@@ -26,7 +26,7 @@ class Rule(NamedTuple):
     hard: bool
 
 
-class Start(NamedTuple):
+class ChunkStart(NamedTuple):
     """What a chunk of timesteps begins with, beside its current.
 
     Attributes:
@@ -48,14 +48,14 @@ class Start(NamedTuple):
     low: Tensor | None
     high: Tensor | None
 
-    def of(self, part: slice) -> "Start":
+    def of(self, part: slice) -> "ChunkStart":
         """That of some images, as views."""
         total = None if self.total is None else self.total[part]
         return self._replace(v=self.v[part], total=total)
 
-    def detached(self) -> "Start":
+    def detached(self) -> "ChunkStart":
         """The same numbers, which nothing differentiates."""
-        return Start(*(None if value is None else value.detach() for value in self))  # type: ignore[arg-type]
+        return ChunkStart(*(None if value is None else value.detach() for value in self))  # type: ignore[arg-type]
 
     def bounds(self, total: Tensor | None, time: int) -> tuple[Tensor | None, Tensor | None]:
         """Least and most spikes of the timestep ``time``, from 1, after ``total`` spikes."""
@@ -96,7 +96,7 @@ class Scanned(NamedTuple):
         return Scanned(*over_time, *others)
 
 
-def fire(rule: Rule, current: Tensor, start: Start, time: int) -> Scanned:
+def fire(rule: FiringRule, current: Tensor, start: ChunkStart, time: int) -> Scanned:
     """Integrate, fire, reset, timestep by timestep, line for line as ``Neuron.step``.
 
     Args:

@@ -12,11 +12,10 @@ from spikeport.convert.graph.nodes import place
 from spikeport.convert.neurons import State
 from spikeport.convert.neurons.layer import at_least_float32
 from spikeport.finetune.neuron.scan import scan
-from spikeport.finetune.neuron.scan_step import Rule, Scanned, Start
+from spikeport.finetune.neuron.scan_step import ChunkStart, FiringRule, Scanned
 from spikeport.finetune.neuron.staircase import Staircase
 from spikeport.finetune.neuron.surrogates import Surrogate
 
-LEAST_POTENTIAL = 1e-3  # in thresholds; a logarithm has no 0
 LEAST_LEAK = 0.05
 
 
@@ -24,8 +23,8 @@ class TrainableNeuron(NeuronLayer):
     """A layer of neurons with a derivative and positive parameters.
 
     It emits the very values of the neuron that it was made from (but for the rounding of a
-    logarithm and back), in the current's type. A hard reset passes no gradient of the
-    spike on.
+    logarithm and a quotient, and back), in the current's type. A hard reset passes no gradient of
+    the spike on.
 
     Args:
         source: the layer whose place it takes.
@@ -35,8 +34,8 @@ class TrainableNeuron(NeuronLayer):
 
     Attributes:
         log_threshold: log θ, shaped like θ.
-        log_potential: log v0/θ, shaped like θ: the initial potential keeps its place below the
-            threshold when this moves.
+        potential: v0/θ, shaped like θ: the initial potential keeps its place below the threshold
+            when this moves.
         correction: as in ``NeuronLayer``.
         leak: factor on the potential before each timestep, a scalar in (0, 1]; None where the kind
             of neuron has none.
@@ -46,25 +45,19 @@ class TrainableNeuron(NeuronLayer):
         traced: with ``online``, gradients reach v0 and corrections by their traces (OTTT).
 
     Raises:
-        ConversionError: a kind of neuron that has no surrogate, or a negative initial potential.
+        ConversionError: a kind of neuron that has no surrogate.
     """
 
     def __init__(self, source: NeuronLayer, surrogate: Surrogate, learn_leak: bool) -> None:
         nn.Module.__init__(self)
-        if bool((source.v0 < 0).any()):
-            raise ConversionError(
-                "an initial potential is negative, and potentials are trained by their logarithm; "
-                'fine-tune with recipe="default", or run InitialPotential() first'
-            )
         self.model, self.low, self.high = source.model, source.low, source.high
         self.channel_dim = source.channel_dim
         self.staircase, self.surrogate = Staircase.of(source.model), surrogate
         self.width = surrogate.width_at(0)
         self.compiled = self.online = self.traced = False
         theta = source.threshold.detach()
-        potential = (source.v0.detach() / theta).clamp_min(LEAST_POTENTIAL)
         self.log_threshold = nn.Parameter(theta.log())
-        self.log_potential = nn.Parameter(potential.log())
+        self.potential = nn.Parameter(source.v0.detach() / theta)
         self.correction = nn.Parameter(source.correction.detach().clone())
         self.leak: nn.Parameter | None = None
         if isinstance(source.model, Neuron):
@@ -79,7 +72,7 @@ class TrainableNeuron(NeuronLayer):
     @property
     def v0(self) -> Tensor:  # type: ignore[override]
         """Potential before the first timestep, activation units."""
-        return (self.log_threshold + self.log_potential).exp()
+        return self.threshold * self.potential
 
     @property
     def bounded(self) -> bool:
@@ -113,11 +106,11 @@ class TrainableNeuron(NeuronLayer):
         state = self.start(like) if state is None else state
         state = _cut(state) if self.online else state
         hard = isinstance(self.model, Neuron) and self.model.hard_reset
-        rule = Rule(self.staircase, self.surrogate, self.width, hard)
+        rule = FiringRule(self.staircase, self.surrogate, self.width, hard)
         if self.traced:
             times = range(state.time, state.time + len(current))
             current = current + torch.stack([self._credit(t, like) for t in times])
-        start = Start(
+        start = ChunkStart(
             self._corrections(like, state.time, len(current)),
             threshold,
             self._factor(),
@@ -143,11 +136,11 @@ class TrainableNeuron(NeuronLayer):
         threshold, state = self.per_channel(self.threshold, like), self.start(like)
         counts = (timesteps * self.model.max_up, timesteps * self.model.max_down)
         spec = replace(self.model, max_up=counts[0], max_down=counts[1])
-        rule = Rule(Staircase.of(spec), self.surrogate, self.width, False)
+        rule = FiringRule(Staircase.of(spec), self.surrogate, self.width, False)
         correction = self.per_channel(self.correction[:timesteps].sum(0), like)[None]
         bounds = self._total_bounds(threshold.detach())
         low, high = (None if bound is None else timesteps * bound for bound in bounds)
-        start = Start(correction, threshold, None, state.v, state.total, low, high)
+        start = ChunkStart(correction, threshold, None, state.v, state.total, low, high)
         found = scan(timesteps * current, start, 0, rule, self.compiled)
         emitted, spikes = found.emitted / timesteps, found.spikes / timesteps
         return found._replace(emitted=emitted, spikes=spikes)
@@ -223,8 +216,10 @@ def trainable(
             place(result, name, TrainableNeuron(neuron, surrogate, learn_leak))
         except ConversionError as cause:
             raise ConversionError(f"layer '{name}': {cause}") from cause
-    # convolutions of few channels take half of the time so
-    return result.to(memory_format=torch.channels_last)
+    for module in result.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):  # of few channels: half of the time
+            module.to(memory_format=torch.channels_last)
+    return result
 
 
 def plain(network: SpikingNetwork) -> SpikingNetwork:

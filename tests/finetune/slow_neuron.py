@@ -35,7 +35,7 @@ def powers(exponents: int, signed: bool) -> list[tuple[float, int, int]]:
 
 
 class Slow:
-    """Forward mode: a value and its derivatives by (log θ, log v0/θ, leak, I_1 … I_T)."""
+    """Forward mode: a value and its derivatives by (log θ, v0/θ, leak, I_1 … I_T)."""
 
     def __init__(self, value: float, slope: list[float]) -> None:
         self.value, self.slope = value, slope
@@ -75,7 +75,7 @@ def run(
         return Slow(value, [slope if i == place else 0.0 for i in range(size)])
 
     threshold, factor = unit(0, theta, theta), unit(2, leak)
-    v = threshold * unit(1, share, share)
+    v = threshold * unit(1, share)
     total, emitted = unit(-1, 0.0, 0.0), []
     for time, current in enumerate(currents, 1):
         v = v * factor + unit(2 + time, current)

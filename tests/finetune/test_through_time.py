@@ -198,7 +198,7 @@ def test_traces_reach_initial_potentials_and_corrections(images, converted):
     expected = gradients(network)
     network.zero_grad()
     learn_online(network, images, T, frozenset(), lambda r: r.answer.square().sum(), "ottt")
-    for name in ("1.log_potential", "1.correction", "0.weight", "0.bias"):
+    for name in ("1.potential", "1.correction", "0.weight", "0.bias"):
         torch.testing.assert_close(gradients(network)[name], expected[name], rtol=1e-4, atol=1e-6)
 
 

@@ -31,7 +31,7 @@ RANGES = {"relu": (0.0, math.inf), "relu6": (0.0, 1.5), "linear": (-math.inf, ma
 def layer(spec, low, high, dtype):
     neuron = NeuronLayer(spec, 7, low, high).to(dtype)
     neuron.threshold.data = torch.rand(7, dtype=dtype) + 0.5
-    neuron.v0.data = neuron.threshold * (torch.rand(7, dtype=dtype) * 0.8 + 0.1)
+    neuron.v0.data = neuron.threshold * (torch.rand(7, dtype=dtype) * 1.4 - 0.5)
     return neuron
 
 
@@ -96,7 +96,7 @@ def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, width, detach)
     weights = torch.randn(T, 7, dtype=torch.float64)
     emitted, _ = ours(current)
     (emitted[:, 0] * weights).sum().backward()
-    share = ours.log_potential.exp()
+    share = ours.potential.detach()
     leak_slope = 0.0
     for index in range(7):
         values = (ours.threshold[index].item(), share[index].item(), current[:, 0, index].tolist())
@@ -107,7 +107,7 @@ def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, width, detach)
             for place in range(3 + T)
         ]
         assert float(ours.log_threshold.grad[index]) == pytest.approx(slopes[0], abs=1e-9)
-        assert float(ours.log_potential.grad[index]) == pytest.approx(slopes[1], abs=1e-9)
+        assert float(ours.potential.grad[index]) == pytest.approx(slopes[1], abs=1e-9)
         assert current.grad[:, 0, index].tolist() == pytest.approx(slopes[3:], abs=1e-9)
         leak_slope += slopes[2]
     if learn_leak:
@@ -174,7 +174,7 @@ def test_compiled_it_does_the_same(dtype, backend, monkeypatch):
     ours.compiled = True
     eager = []
     monkeypatch.setattr(scan, "_fire_in_parts", lambda *_: eager.append(1))
-    monkeypatch.setattr(scan, "_learn_in_parts", lambda *_: eager.append(1))
+    monkeypatch.setattr(scan, "_backward_in_parts", lambda *_: eager.append(1))
     found = gradients(ours, current)
     scan._compiled.cache_clear()
     assert not eager
@@ -224,7 +224,12 @@ def test_neurons_without_a_staircase_are_refused(kind, images, converted):
         trainable(converted(model, images, KINDS[kind]), Surrogate())
 
 
-def test_a_negative_initial_potential_is_refused(small):
-    small.neurons["1"].v0.data[0] = -0.1
-    with pytest.raises(ConversionError, match="layer '1': an initial potential is negative"):
-        trainable(small, Surrogate())
+def test_a_negative_initial_potential_is_trained_like_others(small):
+    """The default recipe makes them (RelativePotential)."""
+    small.neurons["1"].v0.data[0] = -0.3
+    network = trainable(small, Surrogate())
+    again = plain(network)
+    torch.testing.assert_close(again.neurons["1"].v0, small.neurons["1"].v0)
+    with torch.no_grad():
+        network.neurons["1"].log_threshold += math.log(2)  # v0 keeps its place below θ
+    assert plain(network).neurons["1"].v0[0].item() == pytest.approx(-0.6)

@@ -104,6 +104,21 @@ def test_mixed_precision(snn, digits, monkeypatch):
     assert accuracy(tuned, digits) >= of_source(digits) - 1
 
 
+@pytest.mark.parametrize("norm", ["folded", "batch"])
+@pytest.mark.parametrize(
+    ("convolution", "sizes"), [(nn.Conv1d, [9]), (nn.Conv2d, [5, 6]), (nn.Conv3d, [4, 3, 5])]
+)
+def test_images_of_every_rank(convolution, sizes, norm, converted):
+    images = torch.randn(6, 2, *sizes)
+    layers = [convolution(2, 4, 3, padding=1), nn.ReLU(), convolution(4, 5, 3, padding=1)]
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    network = converted(model, images, "if")
+    data = [(images, torch.arange(6) % 5)]
+    tuned = sp.finetune(network, data, 2, 2, recipe=None, norm=norm, progress=False)
+    assert tuned(images, 2).shape == (6, 5)
+    assert not torch.equal(tuned(images, 2), network(images, 2))
+
+
 def test_a_teacher_alone_is_enough(snn, digits):
     images = [images for images, _ in digits.train]
     tuned = sp.finetune(snn, images, 2, 4, digits.ann, progress=False)
