@@ -20,6 +20,7 @@ from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.native.buffers import Buffers
 from spikeport.convert.simulation.native.density import dense_above
 from spikeport.convert.simulation.native.layers import NativeLayer, layers_of
+from spikeport.convert.simulation.native.layouts import as_maps, takes_channels_last
 from spikeport.convert.simulation.native.packed_spikes import PackedSpikes
 from spikeport.convert.simulation.native.plan import (
     Current,
@@ -33,7 +34,7 @@ from spikeport.convert.simulation.native.plan import (
 )
 from spikeport.convert.simulation.run import Run
 from spikeport.cpu.fresh import filled
-from spikeport.cpu.loader import Unsuited, why_unavailable
+from spikeport.cpu.loader import Unsuited
 from spikeport.cpu.maxpool import max_pool
 from spikeport.cpu.streams import Stream
 
@@ -143,7 +144,7 @@ class NativeRun(Run):
         streams = [self.streams[source] for source in built.sources]
         fixed = [self._fixed(p.node) for p in parts if isinstance(p, Current) and p.static]
         loose = [
-            self._numbers(p.node, _as_maps(self._unfold(p.node, values, steps)))
+            self._numbers(p.node, as_maps(self._unfold(p.node, values, steps)))
             for p in parts
             if isinstance(p, Current) and not p.static
         ]
@@ -221,7 +222,7 @@ class NativeRun(Run):
             for source in {wire.source for wire in part.wires}
         }
         try:
-            return _as_maps(self._unfold(part.node, values, end - begin))
+            return as_maps(self._unfold(part.node, values, end - begin))
         finally:
             self.streams = kept
 
@@ -258,7 +259,7 @@ class NativeRun(Run):
             value, batch = self.static[node], len(self.x)
             if value.ndim < 3 or value.shape[0] != batch:
                 value = value.expand(batch, *value.shape[-len(node.meta["shape"]) + 1 :])
-            self.fixed[node] = self._numbers(node, _as_maps(value[None]))
+            self.fixed[node] = self._numbers(node, as_maps(value[None]))
         return self.fixed[node]
 
     def _numbers(self, node: fx.Node, current: Tensor) -> Tensor:
@@ -364,76 +365,3 @@ class NativeRun(Run):
 def _in_float32() -> torch.autocast:
     """The engine's arithmetic, also for what torch computes for it inside the user's autocast."""
     return torch.autocast("cpu", enabled=False)
-
-
-def takes_channels_last(module: nn.Module | None) -> bool:
-    """Whether torch computes a layer for maps with channels innermost.
-
-    Its dilated convolutions with a kernel of 1 along some side read beyond small maps that lie so
-    in memory, and the process dies. They compute them with channels outermost, as in the source
-    network.
-    """
-    if not isinstance(module, (nn.Conv2d, nn.Conv3d)):
-        return True
-    return max(module.dilation) == 1 or min(module.kernel_size) > 1
-
-
-def _as_maps(current: Tensor) -> Tensor:
-    """[t, B, C] or [t, B, C, H, W] as [t, B, C, H, W] with channels innermost in memory."""
-    if current.ndim == 3:
-        return current.contiguous()[..., None, None]
-    if current.stride(2) == 1 and current.stride(4) >= current.shape[2]:
-        return current
-    return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-
-
-def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
-    """A run on the engine, or None where torch has to do it.
-
-    Raises:
-        ConversionError: the backend is "cpu" and the engine cannot run this call.
-    """
-    if network.backend not in ("cpu", "auto"):
-        return None
-    reason = _why_not(network, x)
-    if network.backend == "auto" and _may_differentiate(network, x):
-        return None
-    if reason is None:
-        return NativeRun(network, _as_convolutions_read(network, x), watch)
-    if network.backend == "cpu":
-        raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
-    return None
-
-
-def _as_convolutions_read(network: SpikingGraph, x: Tensor) -> Tensor:
-    """Images with channels innermost, if only convolutions read them: so are their outputs then.
-
-    The neurons want them so, and turning a map in memory takes as long as its convolution.
-    """
-    readers = next(iter(network.graph.nodes)).users
-    plain = all(
-        node.op == "call_module" and type(network.get_submodule(str(node.target))) is nn.Conv2d
-        for node in readers
-    ) and all(map(takes_channels_last, network.modules()))
-    return x.contiguous(memory_format=torch.channels_last) if plain and x.ndim == 4 else x
-
-
-def _may_differentiate(network: SpikingGraph, x: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(v.requires_grad for v in (x, *network.parameters()))
-
-
-def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
-    """Why the engine cannot run a call: it does inference in float32 on a CPU, without hooks."""
-    missing = why_unavailable()
-    if missing:
-        return missing
-    values = [x, *network.parameters(), *network.buffers()]
-    if any(value.device.type != "cpu" for value in values):
-        return "the network or its input is not on the CPU"
-    if x.dtype != torch.float32 or torch.float32 not in {value.dtype for value in values[1:]}:
-        return "the network or its input is not float32"  # single layers of another type may be
-    if network.training or x.requires_grad:
-        return "it does not differentiate, and the network is in training mode or x needs gradients"
-    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
-        return "it does not call the modules, and one of them has hooks"
-    return None
