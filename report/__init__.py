@@ -16,9 +16,8 @@ from spikeport.report.operations.energy import (
 )
 from spikeport.report.operations.spike_driven import Share, spike_driven
 from spikeport.report.operations.synapses import Synapses, count_synapses
-from spikeport.report.sweeping.curve import Curve
+from spikeport.report.sweeping.curve import Curve, plot_curves
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
-from spikeport.report.sweeping.plot import plot_curves
 from spikeport.report.sweeping.sweep import sweep
 
 __all__ = [

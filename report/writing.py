@@ -1,46 +1,67 @@
-"""Results as files: the ending names the format, and a file is replaced by a whole one only."""
+"""Results as files: the ending names the format."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from spikeport.convert import ConversionError
+from spikeport.convert.files import is_stream, replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Result = TypeVar("Result")
+# by ending, such as ".csv": writes a result to an open file
+Formats = Mapping[str, Callable[[Result, BinaryIO], None]]
 
 
-def write(path: str | os.PathLike[str], writers: Mapping[str, Callable[[Path], None]]) -> None:
-    """Write a file in the format of its ending.
+def write(result: Result, path: str | os.PathLike[str], formats: Formats[Result]) -> None:
+    """Write a file in the format of its ending; a device or a pipe without one gets the first.
 
-    Args:
-        path: the file.
-        writers: by ending, such as ".csv": writes to the path it is given.
+    An older file is replaced once the new one is complete; see ``replacing``.
 
     Raises:
         ConversionError: another ending.
+        OSError: the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix not in writers:
+    ending = Path(path).suffix
+    if not ending and is_stream(path):
+        ending = next(iter(formats))
+    if ending not in formats:
         raise ConversionError(
-            f"'{path}' ends in '{path.suffix}'; expected one of {sorted(writers)}"
+            f"'{path}' ends in '{ending}'; expected one of {', '.join(sorted(formats))}"
         )
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        writers[path.suffix](beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        formats[ending](result, file)
 
 
-def write_json(path: Path, content: Any) -> None:
+def pictures(draw: "Callable[[Result], Figure]") -> Formats[Result]:
+    """The image formats of what can be drawn."""
+
+    def writer(form: str) -> Callable[[Result, BinaryIO], None]:
+        def write_one(result: Result, file: BinaryIO) -> None:
+            from spikeport.report.drawing.output import write_picture  # only here: matplotlib
+
+            write_picture(lambda: draw(result), file, form)
+
+        return write_one
+
+    return {f".{form}": writer(form) for form in ("png", "svg", "pdf")}
+
+
+def write_json(file: BinaryIO, content: Any) -> None:
     """Indented, UTF-8."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """The named columns of the rows, under their names."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    file.write(text.getvalue().encode())

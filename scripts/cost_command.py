@@ -2,7 +2,7 @@
 
 import argparse
 
-from spikeport.report.costing.cost import cost
+from spikeport.report.costing.cost import FORMATS, cost
 from spikeport.report.operations.energy import CMOS_45NM_FP32, MEMORIES, TABLES
 from spikeport.scripts.options import (
     add_data,
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_encoding(parser, "as saved with the network")
     add_reference(parser)
-    add_output(parser, "table", (".csv", ".json"))
+    add_output(parser, "table", FORMATS)
     parser.set_defaults(run=run)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from spikeport.report.inspecting.inspection import FORMATS
 from spikeport.scripts.options import add_data, add_output, loader, positive
 from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.pipeline import inspect
@@ -25,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="default: the one that the network was calibrated for, otherwise 16",
     )
     add_reference(parser)
-    add_output(parser, "result", (".csv", ".json", ".png"))
+    add_output(parser, "result", FORMATS)
     parser.set_defaults(run=run)
 
 

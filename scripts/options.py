@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from spikeport.convert import KINDS, ConversionError, Neuron, neuron_model
+from spikeport.convert.files import is_stream
 from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel
 from spikeport.convert.simulation.input_encoding import (
     Encoding,
@@ -150,12 +151,13 @@ def add_data(parser: argparse.ArgumentParser, images: int | None, use: str) -> N
     parser.add_argument("--seed", type=int, default=0, help="of the random draw (default: 0)")
 
 
-def add_output(parser: argparse.ArgumentParser, what: str, endings: Sequence[str]) -> None:
-    """--output, refused at once if it ends in something else."""
+def add_output(parser: argparse.ArgumentParser, what: str, formats: Iterable[str]) -> None:
+    """--output, refused at once if it ends in something else than a key of ``formats``."""
+    endings = list(formats)
     listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
 
     def name(text: str) -> str:
-        if Path(text).suffix not in endings:
+        if Path(text).suffix not in endings and not is_stream(text):
             raise argparse.ArgumentTypeError(f"'{text}': expected a name ending in {listed}")
         return text
 

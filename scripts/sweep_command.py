@@ -7,6 +7,7 @@ from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.simulation.early_exit import EarlyExit, Rule
+from spikeport.report.sweeping.curve import FORMATS
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
 from spikeport.report.sweeping.sweep import sweep
 from spikeport.scripts.options import (
@@ -46,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_encoding(parser, "as saved with the network")
     add_exit(parser)
     add_reference(parser)
-    add_output(parser, "curve", (".csv", ".json", ".png"))
+    add_output(parser, "curve", FORMATS)
     parser.set_defaults(run=run)
 
 

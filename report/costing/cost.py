@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +14,22 @@ from spikeport.convert.simulation.early_exit import EarlyExit, class_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantised import bits, quantised
+from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.operations.synapses import synapse_count
 from spikeport.report.sweeping.curve import cells, shown
 from spikeport.report.sweeping.sweep import sweep
-from spikeport.report.writing import write, write_csv, write_json
+from spikeport.report.writing import Formats, write, write_csv, write_json
 
-COLUMNS = {
-    "network": ("network", "{}"),
-    "top1": ("top-1", "{:.3f}"),
-    "agreement": ("agreement", "{:.3f}"),
-    "acs": ("ACs", "{:.3g}"),
-    "macs": ("MACs", "{:.3g}"),
-    "updates": ("neuron updates", "{:.3g}"),
-    "energy_uj": ("energy est. (µJ)", "{:.3g}"),
-    "table": ("numbers", "{}"),
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "network": ("network", "{}".format),
+    "top1": ("top-1", "{:.3f}".format),
+    "agreement": ("agreement", "{:.3f}".format),
+    "acs": ("ACs", "{:.3g}".format),
+    "macs": ("MACs", "{:.3g}".format),
+    "updates": ("neuron updates", "{:.3g}".format),
+    "energy_uj": ("energy est. (µJ)", significant),
+    "table": ("numbers", "{}".format),
 }
 
 
@@ -60,15 +61,21 @@ class Cost:
 
         Raises:
             ConversionError: another ending.
+            OSError: the file cannot be written.
         """
-        content = {"rows": self.rows, "neurobench": self.neurobench, "info": self.info}
-        write(
-            path,
-            {
-                ".csv": lambda file: write_csv(file, list(COLUMNS), self.rows),
-                ".json": lambda file: write_json(file, content),
-            },
-        )
+        write(self, path, FORMATS)
+
+
+def _csv(found: Cost, file: BinaryIO) -> None:
+    write_csv(file, list(COLUMNS), found.rows)
+
+
+def _json(found: Cost, file: BinaryIO) -> None:
+    content = {"rows": found.rows, "neurobench": found.neurobench, "info": found.info}
+    write_json(file, content)
+
+
+FORMATS: Formats[Cost] = {".csv": _csv, ".json": _json}
 
 
 @torch.no_grad()

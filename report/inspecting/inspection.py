@@ -2,10 +2,12 @@
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from spikeport.report.writing import write, write_csv, write_json
+from spikeport.report.writing import Formats, pictures, write, write_csv, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTS = ("clipping", "quantisation", "unevenness", "structure")
 SHOWN = 12  # rows of the printed table
@@ -79,26 +81,13 @@ class Inspection:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it, in the format of the file's ending: .csv, .json or .png.
+        """Write it, in the format of the file's ending: see ``FORMATS``.
 
         Raises:
             ConversionError: another ending.
+            OSError: the file cannot be written.
         """
-        columns = [*COLUMNS, "finding", "suggestion"]
-        rows = [{key: _plain(value) for key, value in row.items()} for row in self.rows]
-        write(
-            path,
-            {
-                ".csv": lambda file: write_csv(file, columns, rows),
-                ".json": lambda file: write_json(file, self.as_dict()),
-                ".png": self._write_png,
-            },
-        )
-
-    def _write_png(self, path: Path) -> None:
-        from spikeport.report.inspecting.plot import plot_inspection
-
-        plot_inspection(self, path)
+        write(self, path, FORMATS)
 
     def __str__(self) -> str:
         shown = self.rows[:SHOWN]
@@ -139,6 +128,29 @@ class Inspection:
             f"{self.spike_driven:.1%} of the operations in time are accumulates{driven}.",
             against,
         ]
+
+
+def _csv(found: Inspection, file: BinaryIO) -> None:
+    rows = [{key: _plain(value) for key, value in row.items()} for row in found.rows]
+    write_csv(file, [*COLUMNS, "finding", "suggestion"], rows)
+
+
+def _json(found: Inspection, file: BinaryIO) -> None:
+    write_json(file, found.as_dict())
+
+
+def _figure(found: Inspection) -> "Figure":
+    from spikeport.report.drawing.error_bars import draw_error_bars
+
+    info = found.info
+    caption = (
+        f"{info.get('source', 'network')}, {info.get('neuron', 'neurons')}, T={info['timesteps']}: "
+        f"output error {info['output_error']:.3f}, explained {found.explained:.0%}"
+    )
+    return draw_error_bars(found.rows, PARTS, caption)
+
+
+FORMATS: Formats[Inspection] = {".csv": _csv, ".json": _json, **pictures(_figure)}
 
 
 def _plain(value: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from spikeport.convert import KINDS
 from spikeport.convert.simulation.input_encoding import Constant
 from spikeport.report.costing.cost import Cost
+from spikeport.report.number_format import amount, decimal, percent
 from spikeport.report.page.measured_network import Subject
-from spikeport.report.page.number_format import amount, decimal, percent
 
 
 class Figure(NamedTuple):

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from spikeport.report.inspecting.inspection import PARTS
+from spikeport.report.number_format import amount, decimal, percent
 from spikeport.report.page import sentences as wording
-from spikeport.report.page.charts import density_points, own_charts, potential, raster
 from spikeport.report.page.confusion import Differences, Example
 from spikeport.report.page.data_url import SMALL, picture
+from spikeport.report.page.figures import Figures
 from spikeport.report.page.measured_network import Subject
-from spikeport.report.page.number_format import amount, decimal, percent
 
 SHOWN = 10  # layers before the fold
 MATRIX = 12  # classes of which the whole matrix is shown
@@ -73,6 +73,7 @@ COLUMNS = (
 
 def view(
     subject: Subject,
+    figures: Figures,
     class_names: Sequence[str] | None,
     command: str | None,
     environment: dict[str, str],
@@ -81,6 +82,7 @@ def view(
 
     Args:
         subject: measured.
+        figures: draws the figures.
         class_names: in the order of the outputs; None, or another number of names: classes are
             shown by number.
         command: the command line that writes the page.
@@ -109,19 +111,19 @@ def view(
             "macs": info["source_macs"],
             "energy_uj": info["source_energy_uj"],
         },
-        "charts": own_charts(subject),
+        "charts": figures.of_curve(subject.curve),
         "cost": subject.cost,
         "costs": _costs(subject),
         "costs_told": wording.costs_told(subject),
         "neurobench": wording.neurobench(subject.cost) if subject.cost else [],
         "inspection": inspection,
         "findings": [row for row in inspection.rows[:3] if row["finding"]] if inspection else [],
-        "layers": [_layer(row, inspection.rows) for row in inspection.rows] if inspection else [],
+        "layers": _layers(inspection.rows, figures) if inspection else [],
         "shown": SHOWN,
         "parts": PARTS,
         "picture": picture(subject.image, config),
         "pixels": max(subject.image.shape[1:], default=0) <= SMALL,
-        "traces": [(trace, raster(trace), potential(trace)) for trace in subject.traces],
+        "traces": [(trace, figures.of_trace(trace)) for trace in subject.traces],
         "takes_back": any(bool((trace.spikes < 0).any()) for trace in subject.traces),
         "differences": differences,
         "differing": sum(count for _, _, count in differing),
@@ -166,18 +168,20 @@ def _costs(subject: Subject) -> list[CostRow]:
     ]
 
 
-def _layer(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row of the inspection with the lengths of its bars, in per cent of the longest."""
+def _layers(rows: list[dict[str, Any]], figures: Figures) -> list[dict[str, Any]]:
+    """The rows of the inspection with the lengths of their bars, in per cent of the longest."""
     gain = max(max(one["gain"] for one in rows), 1e-9)
     total = max(max(sum(max(one[part], 0) for part in PARTS) for one in rows), 1e-9)
-    told = ", ".join(f"{part} {percent(row[part])}" for part in PARTS)
-    return {
-        **row,
-        "gain_width": max(0.0, 100 * row["gain"] / gain),
-        "widths": [max(0.0, 100 * row[part] / total) for part in PARTS],
-        "told": told,
-        "spark": density_points(row["density"]) if row["density"] else "",
-    }
+    return [
+        {
+            **row,
+            "gain_width": max(0.0, 100 * row["gain"] / gain),
+            "widths": [max(0.0, 100 * row[part] / total) for part in PARTS],
+            "told": ", ".join(f"{part} {percent(row[part])}" for part in PARTS),
+            "spark": figures.of_density(row["density"]) if row["density"] else "",
+        }
+        for row in rows
+    ]
 
 
 def _matrix(differences: Differences, names: Callable[[int], str]) -> Matrix | None:

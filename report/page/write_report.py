@@ -2,7 +2,6 @@
 
 import os
 import platform
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from torch import nn
 
 from spikeport import __version__
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.report.page.charts import shared_charts
+from spikeport.convert.files import is_stream, write_text
+from spikeport.report.drawing.style import PALETTE
+from spikeport.report.number_format import amount, decimal, percent
+from spikeport.report.page.figures import Figures
 from spikeport.report.page.measured_network import Subject, examine
-from spikeport.report.page.number_format import amount, decimal, percent
 from spikeport.report.page.template_variables import view
 from spikeport.report.sweeping.curve import Curve
 
@@ -66,7 +67,8 @@ def write_report(
             what ``sweep`` refuses.
     """
     path = Path(path)
-    if path.suffix not in (".html", ".htm") or not path.parent.is_dir():
+    named_so = path.suffix in (".html", ".htm") or is_stream(path)
+    if not named_so or not path.parent.is_dir():
         raise ConversionError(f"'{path}': expected a name ending in .html in a folder that exists")
     named = networks if isinstance(networks, Mapping) else {"": networks}
     if not named:
@@ -76,7 +78,7 @@ def write_report(
         examine(name, one, batches[name], timesteps, references[name], inspected, progress)
         for name, one in named.items()
     ]
-    _replace(path, render(subjects, class_names, command))
+    write_text(path, render(subjects, class_names, command))
     return [subject.curve for subject in subjects]
 
 
@@ -96,8 +98,8 @@ def render(
     subjects: Sequence[Subject], class_names: Sequence[str] | None, command: str | None
 ) -> str:
     """The page's HTML."""
-    environment = _environment()
-    views = [view(one, class_names, command, environment) for one in subjects]
+    environment, figures = _environment(), Figures()
+    views = [view(one, figures, class_names, command, environment) for one in subjects]
     title = f"{len(subjects)} spiking networks compared"
     if len(subjects) == 1:
         title = subjects[0].name or str(subjects[0].info.get("source", "Spiking network"))
@@ -111,9 +113,15 @@ def render(
     templates.filters.update(
         percent=percent, decimal=decimal, amount=amount, px=lambda value: f"{value:.4g}"
     )
-    shared = shared_charts(subjects) if len(subjects) > 1 else []
+    curves = {subject.name: subject.curve for subject in subjects}
     page = templates.get_template("page.html")
-    return page.render(title=title, views=views, shared=shared, environment=environment)
+    return page.render(
+        title=title,
+        views=views,
+        shared=figures.of_curves(curves) if len(subjects) > 1 else [],
+        environment=environment,
+        palette=PALETTE,
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -124,13 +132,3 @@ def _environment() -> dict[str, str]:
         "Python": platform.python_version(),
         platform.system(): platform.machine(),
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the file and rename, so that a failure leaves what was there."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,21 +1,26 @@
 """The result of a sweep: rows, a table, files and a plot."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from spikeport.report.writing import write, write_csv, write_json
+from spikeport.report.number_format import significant
+from spikeport.report.writing import Formats, pictures, write, write_csv, write_json
 
-COLUMNS = {
-    "timesteps": ("T", "{:d}"),
-    "top1": ("top-1", "{:.3f}"),
-    "agreement": ("agreement", "{:.3f}"),
-    "output_error": ("output error", "{:.3f}"),
-    "spikes_per_neuron": ("spikes/neuron", "{:.2f}"),
-    "acs": ("ACs", "{:.3g}"),
-    "macs": ("MACs", "{:.3g}"),
-    "energy_uj": ("energy est. (µJ)", "{:.1f}"),
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# by key of a row: heading, and how it is written
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "timesteps": ("T", "{:d}".format),
+    "top1": ("top-1", "{:.3f}".format),
+    "agreement": ("agreement", "{:.3f}".format),
+    "output_error": ("output error", "{:.3f}".format),
+    "spikes_per_neuron": ("spikes/neuron", "{:.2f}".format),
+    "acs": ("ACs", "{:.3g}".format),
+    "macs": ("MACs", "{:.3g}".format),
+    "energy_uj": ("energy est. (µJ)", significant),
 }
 
 
@@ -94,25 +99,52 @@ class Curve:
         return notes
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the curve, in the format of the file's ending: .csv, .json or .png.
+        """Write the curve, in the format of the file's ending: see ``FORMATS``.
 
         Raises:
             ConversionError: another ending.
+            OSError: the file cannot be written.
         """
-        content = {"rows": self.rows, "info": self.info}
-        write(
-            path,
-            {
-                ".csv": lambda file: write_csv(file, list(COLUMNS), [*self.rows, *self.exits]),
-                ".json": lambda file: write_json(file, content),
-                ".png": self._write_png,
-            },
-        )
+        write(self, path, FORMATS)
 
-    def _write_png(self, path: Path) -> None:
-        from spikeport.report.sweeping.plot import plot_curves
 
-        plot_curves({"": self}, path)
+def _csv(curve: Curve, file: BinaryIO) -> None:
+    write_csv(file, list(COLUMNS), [*curve.rows, *curve.exits])
+
+
+def _json(curve: Curve, file: BinaryIO) -> None:
+    write_json(file, {"rows": curve.rows, "info": curve.info})
+
+
+def _figure(curves: Mapping[str, Curve]) -> "Figure":
+    from spikeport.report.drawing.curves import draw_curves  # only here: matplotlib
+
+    return draw_curves(curves)
+
+
+# The endings of a curve's files; `spikeport sweep` offers these.
+FORMATS: Formats[Curve] = {
+    ".csv": _csv,
+    ".json": _json,
+    **pictures(lambda curve: _figure({"": curve})),
+}
+
+
+def plot_curves(curves: Mapping[str, Curve], path: str | os.PathLike[str]) -> None:
+    """Draw curves against timesteps and against estimated energy, to a .png, .svg or .pdf file.
+
+    Of one, accuracy and agreement, or its output error where it gives no class scores. Of several,
+    one measure that all of them have: top-1 accuracy, otherwise agreement, otherwise output error.
+
+    Args:
+        curves: by name; the name of a single one is not shown.
+        path: the file.
+
+    Raises:
+        ConversionError: another ending.
+        OSError: the file cannot be written.
+    """
+    write(curves, path, pictures(_figure))
 
 
 def cells(lines: list[list[str]]) -> list[str]:
@@ -124,6 +156,6 @@ def cells(lines: list[list[str]]) -> list[str]:
     ]
 
 
-def shown(value: Any, form: str) -> str:
+def shown(value: Any, form: Callable[[Any], str]) -> str:
     """A number as a cell; "-" where there is none."""
-    return "-" if value is None else form.format(value)
+    return "-" if value is None else form(value)

@@ -1,5 +1,6 @@
 """A page in a real Chromium: nothing fails to load, nothing overflows, everything has a name."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -58,9 +59,12 @@ def browser():
     )
     with playwright.sync_playwright() as driver:
         own = Path(driver.chromium.executable_path)
-        path = own if own.exists() else next(filter(None, map(shutil.which, BROWSERS)), None)
+        path = os.environ.get("CHROMIUM") or (own if own.exists() else None)
+        path = path or next(filter(None, map(shutil.which, BROWSERS)), None)
         if path is None:
-            pytest.skip("no Chromium: `playwright install chromium`, or the system's package")
+            pytest.skip(
+                "no Chromium: `playwright install chromium`, the system's package, or CHROMIUM=PATH"
+            )
         # in a container as root Chromium cannot use its sandbox; the page is our own
         launched = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield launched

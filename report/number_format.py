@@ -1,15 +1,14 @@
-"""Numbers as text, for a page."""
+"""Numbers as text, for pages and figures."""
 
 from typing import Any
 
-from matplotlib.ticker import EngFormatter
-
+PREFIXES = {p - 5: prefix for p, prefix in enumerate(("f", "p", "n", "µ", "m", "", *"kMGTP"))}
 NARROW = "\u202f"  # between a number and its unit
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share in [0, 1]; "–" for None."""
-    return "–" if value is None else f"{100 * value:.{digits}f}{NARROW}%"
+    return "–" if value is None else f"{100 * value:.{digits}f}{NARROW}%".replace("-", "−")
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
@@ -23,7 +22,15 @@ def amount(value: float | None, unit: str = "") -> str:
         return "–"
     if value == 0:
         return f"0{NARROW}{unit}".rstrip(NARROW)
-    return EngFormatter(unit, sep=NARROW)(float(f"{value:.3g}")).strip(NARROW)
+    digits, exponent = f"{value:.2e}".split("e")
+    power = min(max(int(exponent) // 3, -5), 5)
+    number = float(digits) * 10.0 ** (int(exponent) - 3 * power)
+    return f"{number:.3g}{NARROW}{PREFIXES[power]}{unit}".rstrip(NARROW).replace("-", "−")
+
+
+def significant(value: float) -> str:
+    """Three digits, however small or large: "0.000412", "11600"."""
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def joules(value: float) -> str:
