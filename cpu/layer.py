@@ -8,7 +8,8 @@ from math import log2
 import torch
 from torch import Tensor
 
-from spikeport.cpu.loader import EngineError, check, library, threads_or_all
+from spikeport.cpu.fresh import uninitialised
+from spikeport.cpu.loader import EngineError, Unsuited, check, library, threads_or_all
 from spikeport.cpu.streams import Levels, Stream, per_channel
 from spikeport.cpu.structs import (
     CurrentStruct,
@@ -151,7 +152,8 @@ class Layer:
         if state is None:
             shape = (batch, height, width, self.blocks.padded)
             state = LayerState(
-                torch.empty(shape) if keep else None, torch.empty(shape) if self.bounded else None
+                uninitialised(shape) if keep else None,
+                uninitialised(shape) if self.bounded else None,
             )
         elif state.v is None or tuple(state.v.shape) != (batch, height, width, self.blocks.padded):
             found = "none" if state.v is None else f"of another shape, {list(state.v.shape)}"
@@ -216,7 +218,7 @@ class Layer:
         if shape is not None:
             found.add(shape)
         if len(found) != 1 or min(next(iter(found))) < 1:
-            raise EngineError(f"the inputs lead to the output shapes {sorted(found)}; expected one")
+            raise Unsuited(f"the inputs lead to the output shapes {sorted(found)}; expected one")
         return found.pop()
 
     def _spread(self, values: Tensor | None, padding: float) -> Tensor | None:
@@ -252,7 +254,7 @@ class Layer:
             or current.shape[0] not in (1, timesteps)
             or (current.stride(2) != 1 and self.channels > 1)
         ):
-            raise EngineError(
+            raise Unsuited(
                 f"a current is {current.dtype} {list(current.shape)} with strides "
                 f"{list(current.stride())}; expected float32 [{timesteps} or 1, "
                 f"{', '.join(map(str, wanted))}] with channels innermost"

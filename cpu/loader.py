@@ -1,7 +1,7 @@
 """Finds and opens the engine's shared library."""
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_double, c_int, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,10 @@ ERRORS = {1: "not enough memory", 2: "this machine has no such instruction set"}
 
 class EngineError(RuntimeError):
     """The engine is missing, refused its arguments, or failed."""
+
+
+class Unsuited(EngineError):
+    """The engine does not compute such a layer on such inputs; torch may."""
 
 
 def why_unavailable() -> str | None:
@@ -76,6 +80,7 @@ def _open(path: Path) -> ctypes.CDLL:
         "sp_run_sums": ([POINTER(SumsStruct), c_char_p, c_int], c_int),
         "sp_unpack": ([stream, c_int, c_int, c_int, c_void_p, c_void_p, c_int], c_int),
         "sp_pack": ([c_void_p, c_int, c_void_p, stream, c_void_p, c_int], c_int),
+        "sp_digest": ([c_void_p, c_int64], c_uint64),
         "sp_count": ([stream, c_int, c_void_p, c_int], c_int),
     }
     for name, (arguments, result) in signatures.items():

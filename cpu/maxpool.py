@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikeport.cpu.loader import EngineError, check, library, threads_or_all
+from spikeport.cpu.loader import EngineError, Unsuited, check, library, threads_or_all
 from spikeport.cpu.streams import Stream
 from spikeport.cpu.structs import MaxPoolStruct
 from spikeport.cpu.synapses import Geometry
@@ -26,7 +26,7 @@ def max_pool(
 
     Args:
         stream: spikes n of positive value.
-        geometry: the windows; every one must touch the image.
+        geometry: the windows.
         size: (H, W) of the output.
         counts: sums of n before the chunk, as returned for the last one; updated in place.
         threads: by default as many as torch uses.
@@ -34,6 +34,10 @@ def max_pool(
 
     Returns:
         The pooled spikes, and the sums, int32 [B, H, W, 64·words].
+
+    Raises:
+        Unsuited: a window touches no pixel of the image, so that it has no maximum. Dilated and
+            padded windows do so on small images.
     """
     height, width = stream.size
     words = int(stream.bits.shape[5])
@@ -42,13 +46,10 @@ def max_pool(
         counts = torch.from_numpy(np.zeros(shape, np.int32))  # see Stream.density
     if tuple(counts.shape) != shape or counts.dtype != torch.int32:
         raise EngineError(f"counts are {counts.dtype} {list(counts.shape)}; expected {shape}")
-    last = [
-        (n - 1) * s - p for n, s, p in zip(size, geometry.stride, geometry.padding, strict=True)
-    ]
-    if last[0] >= height or last[1] >= width or min(size) < 1:
-        raise EngineError(f"output size {size}: the last windows lie outside {stream.size}")
-    if any(p >= d * (k - 1) + 1 for k, p, d in _sides(geometry)):
-        raise EngineError(f"{geometry}: the first windows lie in the padding")
+    if min(size) < 1 or not _touch(geometry, size, stream.size):
+        raise Unsuited(
+            f"{geometry} with output size {size}: a window has no pixel of {stream.size}"
+        )
     levels = stream.levels
     out = Stream.empty(stream.batch, *size, stream.timesteps, stream.channels, levels)
     struct = MaxPoolStruct(
@@ -61,5 +62,12 @@ def max_pool(
     return out, counts
 
 
-def _sides(geometry: Geometry) -> list[tuple[int, int, int]]:
-    return list(zip(geometry.kernel, geometry.padding, geometry.dilation, strict=True))
+def _touch(geometry: Geometry, size: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether every window has a pixel."""
+    where = zip(geometry.kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    for (kernel, stride, padding, dilation), count, pixels in zip(where, size, image, strict=True):
+        for start in range(-padding, count * stride - padding, stride):
+            first = start if start >= 0 else start % dilation  # position inside, or beyond the end
+            if first >= pixels or first > start + dilation * (kernel - 1):
+                return False
+    return True

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikeport.cpu.fresh import uninitialised
 from spikeport.cpu.loader import EngineError, check, library, threads_or_all
 from spikeport.cpu.structs import StreamStruct, SumsStruct
 
@@ -82,7 +83,7 @@ class Stream:
         """
         count = cls.words(batch, height, width, timesteps, channels, levels)
         if memory is None:
-            memory = torch.empty(count, dtype=torch.int64)
+            memory = uninitialised([count], torch.int64)
         shape = (batch, height, width, timesteps, levels.planes, (channels + 63) // 64)
         return cls(memory[:count].view(shape), channels, levels)
 
@@ -127,7 +128,7 @@ class Stream:
 
     def counts(self, threads: int | None = None) -> Tensor:
         """Per timestep: the sum of abs(n), and the number of n that are not 0; int64 [T, 2]."""
-        found = torch.empty(self.timesteps, 2, dtype=torch.int64)
+        found = uninitialised([self.timesteps, 2], torch.int64)
         check(
             library().sp_count(self.struct(), self.batch, found.data_ptr(), threads_or_all(threads))
         )
@@ -139,20 +140,18 @@ class Stream:
         ``threads`` and ``path`` are as for ``Layer.run``.
         """
         shape = (self.batch, *self.size, self.channels)
-        return self._added(0, (begin, end), torch.empty(shape, dtype=torch.int32), **how).permute(
-            0, 3, 1, 2
-        )
+        out = self._added(0, (begin, end), uninitialised(shape, torch.int32), **how)
+        return out.permute(0, 3, 1, 2)
 
     def totals(self, begin: int = 0, end: int | None = None, **how: Any) -> Tensor:
         """The same of abs(n), all images together: int32 [C, H, W]."""
         shape = (*self.size, self.channels)
-        return self._added(1, (begin, end), torch.empty(shape, dtype=torch.int32), **how).permute(
-            2, 0, 1
-        )
+        out = self._added(1, (begin, end), uninitialised(shape, torch.int32), **how)
+        return out.permute(2, 0, 1)
 
     def pixel_totals(self, begin: int = 0, end: int | None = None, **how: Any) -> Tensor:
         """The same, all channels together: int64 [H, W]."""
-        return self._added(2, (begin, end), torch.empty(self.size, dtype=torch.int64), **how)
+        return self._added(2, (begin, end), uninitialised(self.size, torch.int64), **how)
 
     def _added(
         self,
@@ -199,7 +198,7 @@ class Stream:
         """
         end = self._end(begin, end)
         value = per_channel(value, self.channels, "value")
-        out = torch.empty(end - begin, self.batch, *self.size, self.channels)
+        out = uninitialised([end - begin, self.batch, *self.size, self.channels])
         check(
             library().sp_unpack(
                 self.struct(),

@@ -7,7 +7,8 @@ from math import lcm
 import torch
 from torch import Tensor
 
-from spikeport.cpu.loader import EngineError
+from spikeport.cpu.fresh import filled
+from spikeport.cpu.loader import EngineError, Unsuited
 from spikeport.cpu.streams import per_channel
 from spikeport.cpu.structs import BlockStruct
 
@@ -165,7 +166,7 @@ class Blocks:
 
     def spread(self, values: Tensor, padding: float = 0.0) -> Tensor:
         """Lay out [..., C] by block: [..., padded], with ``padding`` in the gaps."""
-        out = torch.full((*values.shape[:-1], self.padded), padding)
+        out = filled([*values.shape[:-1], self.padded], padding)
         offset = 0
         for first, count, width in zip(self.first, self.count, self.width, strict=True):
             out[..., offset : offset + count] = values[..., first : first + count]
@@ -184,13 +185,13 @@ def arrange(synapses: Synapses, blocks: Blocks) -> Tensor:
     if synapses.masked:
         parts = []
         for first, count, width in spans:
-            part = torch.zeros(taps.shape[0], width)
+            part = filled([taps.shape[0], width], 0.0)
             part[:, :count] = taps[:, 0, first : first + count]
             parts.append(part.flatten())
         return torch.cat(parts)
-    out = torch.zeros(len(spans), *taps.shape[:2], blocks.row)
+    out = filled([len(spans), *taps.shape[:2], blocks.row], 0.0)
     if out[0].numel() * 4 >= 2**32:
-        raise EngineError(f"{taps.shape[0] * taps.shape[1]} inputs of a neuron are too many")
+        raise Unsuited(f"{taps.shape[0] * taps.shape[1]} inputs of a neuron are too many")
     for index, (first, count, _) in enumerate(spans):
         out[index, :, :, :count] = taps[:, :, first : first + count]
     return out

@@ -20,7 +20,7 @@ from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.simulation.emitted import Observer, Watcher, values_to
 from spikeport.convert.simulation.encoded_network import as_presented
 from spikeport.convert.simulation.gpu.run import start as start_on_gpu
-from spikeport.convert.simulation.native.run import start as start_on_engine
+from spikeport.convert.simulation.native.start import start as start_on_engine
 from spikeport.convert.simulation.readout import Readout
 from spikeport.convert.simulation.run import Run
 

@@ -109,6 +109,8 @@ int sp_pack(const float* values, int batch, const float* value, const sp_stream*
             uint64_t* out, int threads);
 // counts [timesteps][2]: sum of |n|, number of n that are not 0
 int sp_count(const sp_stream* source, int batch, int64_t* counts, int threads);
+// a hash of these bytes
+uint64_t sp_digest(const void* memory, int64_t bytes);
 // additions per second of L1-resident vectors, one thread
 double sp_peak_adds(const char* path);
 #pragma GCC visibility pop

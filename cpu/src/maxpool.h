@@ -38,6 +38,8 @@ static void pool_position(const sp_maxpool* P, int b, int y, int x, int word, in
             first = false;
         }
     }
+    for (int i = 0; first && i < 4 * (s->timesteps + 1); ++i)  // no pixel, no spikes
+        store_ints(sums + 16 * i, all_ints(0));
     const size_t pixel = ((size_t)b * P->out_height + y) * P->out_width + x;
     for (int t = 0; t < s->timesteps; ++t) {
         I n[4];

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from spikeport.cpu.loader import EngineError, paths, why_unavailable
+from spikeport.cpu.loader import Unsuited, check, library, paths, why_unavailable
 from spikeport.cpu.maxpool import max_pool
-from spikeport.cpu.streams import Levels, pack
+from spikeport.cpu.streams import Levels, Stream, pack
+from spikeport.cpu.structs import MaxPoolStruct
 from spikeport.cpu.synapses import Geometry
 
 PATHS = [] if why_unavailable() else paths()
@@ -34,9 +37,62 @@ def test_pooled_spikes_are_those_of_the_definition(
     assert torch.equal(torch.cat(parts), expected)
 
 
+SIDE = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(0, 3), st.integers(1, 3))
+
+
+@settings(max_examples=150)
+@given(st.tuples(SIDE, SIDE), st.tuples(st.integers(1, 7), st.integers(1, 9)), st.booleans())
+def test_any_windows_on_any_map(sides, size, ceil):
+    """As torch pools, or refused where a window has no pixel; torch returns -inf there."""
+    kernel, stride, padding, dilation = zip(*sides, strict=True)
+    padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel, strict=True))
+    generator = torch.Generator().manual_seed(sum(map(sum, sides)))
+    n = torch.randint(-3, 4, (4, 2, 5, *size), generator=generator).float()
+    sums = n.cumsum(0).flatten(0, 1)
+    try:
+        pooled = F.max_pool2d(sums, kernel, stride, padding, dilation, ceil)
+    except RuntimeError:  # the windows are larger than the map
+        return
+    stream = pack(n, torch.ones(5), Levels.of(3, 3))
+    where, expected = Geometry(kernel, stride, padding, dilation), pooled.unflatten(0, (4, 2))
+    for path in PATHS:
+        if bool(pooled.isinf().any()):
+            with pytest.raises(Unsuited, match="no pixel"):
+                max_pool(stream, where, tuple(pooled.shape[2:]), path=path)
+            continue
+        out, _ = max_pool(stream, where, tuple(pooled.shape[2:]), path=path)
+        assert torch.equal(out.unpack(torch.ones(5)).cumsum(0), expected)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_windows_without_pixels_are_silent(path):
+    """Called past the check, C code still writes what it was given, not what was in memory."""
+    stream = pack(torch.ones(6, 2, 5, 4, 1), torch.ones(5), Levels.of(3, 3))
+    counts = torch.zeros(2, 4, 1, 64, dtype=torch.int32)
+    for _ in range(20):
+        out = Stream.empty(2, 3, 2, 6, 5, stream.levels)
+        sizes = (
+            2,
+            3,
+            2,
+            2,
+            2,
+            2,
+            2,
+            1,
+            1,
+            2,
+            2,
+        )  # batch, output, kernel, stride, padding, dilation
+        pool = MaxPoolStruct(stream.struct(), *sizes, counts.data_ptr(), out.bits.data_ptr())
+        check(library().sp_run_maxpool(pool, path.encode(), 1))
+        assert not bool(out.bits.any())
+        counts.zero_()
+
+
 def test_windows_outside_the_image_are_refused():
     stream = pack(torch.ones(1, 1, 1, 4, 4), torch.ones(1), Levels(1, False))
-    with pytest.raises(EngineError, match="outside"):
+    with pytest.raises(Unsuited, match="no pixel"):
         max_pool(stream, Geometry((2, 2), (2, 2)), (3, 3))
-    with pytest.raises(EngineError, match="padding"):
+    with pytest.raises(Unsuited, match="no pixel"):
         max_pool(stream, Geometry((2, 2), (2, 2), (2, 2)), (3, 3))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from spikeport.cpu.fresh import uninitialised
 from spikeport.cpu.streams import Levels, Stream
 
 
@@ -32,4 +33,4 @@ class Buffers:
         """The stream is not read any more."""
         if self._reuse:
             storage = stream.bits.untyped_storage()
-            self._free.append(torch.empty(0, dtype=torch.int64).set_(storage))
+            self._free.append(uninitialised([0], torch.int64).set_(storage))

@@ -1,18 +1,32 @@
 """A network's neuron layers as layers of the native engine, kept between calls."""
 
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-import torch
 from torch import Tensor, fx, nn
 
+from spikeport.convert.graph.same_padding import Conv2dSame
 from spikeport.convert.neurons import NeuronLayer
-from spikeport.convert.simulation.native.plan import Part, Plan, Spikes, Weighted, Wire, geometry
+from spikeport.convert.simulation.native.plan import (
+    Part,
+    Plan,
+    Spikes,
+    Weighted,
+    Wire,
+    geometry,
+    source_of,
+)
 from spikeport.convert.simulation.native.pools import window_of
+from spikeport.cpu.digest import digest
+from spikeport.cpu.fresh import filled
 from spikeport.cpu.layer import Firing, Layer
+from spikeport.cpu.loader import Unsuited
 from spikeport.cpu.streams import Stream
 from spikeport.cpu.synapses import Geometry, Synapses
+
+KEPT = 4  # layers of one neuron node: sizes of images that come in turns, inputs left to torch
 
 
 class NativeLayer:
@@ -28,13 +42,18 @@ class NativeLayer:
 
 
 class LayerCache:
-    """The engine's layers of one network, built when needed and again when parameters change."""
+    """The engine's layers of one network, built when needed and again when parameters change.
+
+    Several threads may run the network at once.
+    """
 
     def __init__(self, network: nn.Module) -> None:
-        self.plan = Plan(network)
         self.kinds = _kinds(network)
         self._network = ref(network)  # the cache is kept by the network, not the other way round
-        self._built: dict[Any, tuple[Any, NativeLayer]] = {}
+        self._plans: dict[frozenset[fx.Node], Plan] = {}
+        # by node, and by what a layer depends on beside parameters, the last used at the end
+        self._built: dict[fx.Node, dict[Any, tuple[Any, NativeLayer]]] = {}
+        self._lock = Lock()
 
     @property
     def network(self) -> nn.Module:
@@ -43,10 +62,16 @@ class LayerCache:
         assert network is not None
         return network
 
+    def plan(self, left: frozenset[fx.Node] = frozenset()) -> Plan:
+        """What the engine runs, without the nodes that are left to torch."""
+        if left not in self._plans:
+            self._plans[left] = Plan(self.network, left)
+        return self._plans[left]
+
     def threshold(self, node: fx.Node) -> Tensor:
         """What one spike of a packed node stands for, [C]."""
         while node.meta["role"] != "neuron":
-            node = node.args[0]
+            node = source_of(node)
         values: Tensor = self.network.get_submodule(str(node.target)).threshold  # type: ignore[assignment]
         return values.detach()
 
@@ -57,37 +82,50 @@ class LayerCache:
             node: a neuron.
             parts: of its current; those that are no synapses are left to the caller.
             streams: the packed spikes, for their sizes.
+
+        Raises:
+            Unsuited: torch has to compute the neurons' current.
         """
         sizes = [
-            streams[wire.source].size
+            streams[wire.source].size if self._sized(part, wire) else None
             for part in parts
             if isinstance(part, Weighted)
             for wire in part.wires
         ]
-        key = (node, tuple(parts), tuple(sizes))
-        stamp = self._stamp(node, parts)
-        known = self._built.get(key)
-        if known is None or known[0] != stamp:
-            known = (stamp, self._build(node, parts, streams))
-            self._built[key] = known
-        return known[1]
+        key, stamp = (tuple(parts), tuple(sizes)), self._stamp(node, parts)
+        with self._lock:
+            kept = self._built.setdefault(node, {})
+            known = kept.pop(key, None)
+            if known is not None and known[0] == stamp:
+                kept[key] = known
+                return known[1]
+        built = self._build(node, parts, streams)
+        with self._lock:
+            kept[key] = (stamp, built)
+            while len(kept) > KEPT:
+                del kept[next(iter(kept))]
+        return built
+
+    def _sized(self, part: Weighted, wire: Wire) -> bool:
+        """Whether synapses depend on the size of the maps."""
+        layer = self.network.get_submodule(str(part.node.target))
+        return isinstance(layer, (nn.Linear, Conv2dSame)) or wire.pool is not None
 
     def _stamp(self, node: fx.Node, parts: list[Part]) -> Any:
-        """Changes when a parameter does, also if it was written to through ``.data``."""
-        owners = [str(node.target)]
-        values: list[Tensor] = []
+        """Changes when a parameter or a setting does, however it was written to."""
+        neuron: Any = self.network.get_submodule(str(node.target))
+        settings = [neuron.model, neuron.low, neuron.high]
+        values: list[Tensor] = [neuron.threshold, neuron.v0]
         for part in parts:
             if isinstance(part, Weighted):
-                owners.append(str(part.node.target))
+                layer: Any = self.network.get_submodule(str(part.node.target))
+                values += [layer.weight, *([] if layer.bias is None else [layer.bias])]
                 values += [self.threshold(wire.source) for wire in part.wires]
+                settings += [getattr(layer, name, None) for name in ("stride", "padding")]
+                settings += [getattr(layer, name, None) for name in ("dilation", "groups")]
             elif isinstance(part, Spikes):
                 values.append(self.threshold(part.source))
-        for owner in owners:
-            values += self.network.get_submodule(owner).parameters(recurse=False)
-        neuron: Any = self.network.get_submodule(str(node.target))
-        # by numpy: torch's threads would spin for milliseconds beside the engine's
-        numbers = [(v.data_ptr(), v._version, float(v.detach().numpy().sum())) for v in values]
-        return neuron.model, numbers
+        return settings, [digest(value) for value in values]
 
     def _build(
         self, node: fx.Node, parts: list[Part], streams: dict[fx.Node, Stream]
@@ -96,15 +134,19 @@ class LayerCache:
         channels = neuron.threshold.numel()
         synapses: list[Synapses] = []
         sources: list[fx.Node] = []
-        bias = torch.zeros(channels)
+        bias = filled([channels], 0.0)
         for part in parts:
             if isinstance(part, Spikes):
                 synapses.append(_identity(self.threshold(part.source)))
                 sources.append(part.source)
             elif isinstance(part, Weighted):
                 layer: Any = self.network.get_submodule(str(part.node.target))
+                if isinstance(layer, nn.Linear):
+                    self._require_all_inputs(layer, part, streams)
                 if layer.bias is not None:
                     bias = bias + layer.bias.detach()
+                if not bool(layer.weight.isfinite().all() and bias.isfinite().all()):
+                    raise Unsuited(f"'{part.node.target}' has weights that are no numbers")
                 for wire in part.wires:
                     value = self.threshold(wire.source)
                     synapses.append(self._synapses(layer, wire, value, streams[wire.source]))
@@ -112,6 +154,22 @@ class LayerCache:
         has_bias = bool(bias.any())
         layer = Layer(channels, firing_of(neuron), synapses, bias if has_bias else None)
         return NativeLayer(layer, sources)
+
+    def _require_all_inputs(
+        self, layer: nn.Linear, part: Weighted, streams: dict[fx.Node, Stream]
+    ) -> None:
+        """Raise Unsuited unless flattened maps are the inputs of a linear layer, one after another.
+
+        For images of another size, ``view(-1, features)`` may make several rows of a map.
+        """
+        ends = set()
+        for wire in part.wires:
+            stream, window = streams[wire.source], self.window(wire, streams[wire.source].size)
+            height, width = window or (1, 1)
+            pixels = (stream.size[0] // height) * (stream.size[1] // width)
+            ends.add(wire.first + stream.channels * pixels)
+        if ends != {wire.first for wire in part.wires} - {0} | {layer.in_features}:
+            raise Unsuited(f"inputs end at {sorted(ends)} of {layer.in_features}")
 
     def window(self, wire: Wire, size: tuple[int, int]) -> tuple[int, int] | None:
         """Positions of a map of this size that are one to the layer; None: torch has to pool."""
@@ -140,7 +198,7 @@ def firing_of(neuron: NeuronLayer) -> Firing:
 
 def _identity(value: Tensor) -> Synapses:
     channels = value.numel()
-    return Synapses(torch.ones(channels, 1, 1, 1), value, Geometry(), channels)
+    return Synapses(filled([channels, 1, 1, 1], 1.0), value, Geometry(), channels)
 
 
 def _synapses(
@@ -192,15 +250,18 @@ def _ungrouped(weight: Tensor, groups: int) -> Tensor:
 def _kinds(network: nn.Module) -> list[Any]:
     """What a plan depends on and a pass may change."""
     neurons = [module for module in network.modules() if isinstance(module, NeuronLayer)]
-    return [(neuron.model, neuron.threshold.ndim) for neuron in neurons]
+    kinds = [(neuron.model, neuron.threshold.ndim, neuron.channel_dim) for neuron in neurons]
+    return kinds + [value.dtype for value in network.parameters()]
 
 
+_LOCK = Lock()
 _CACHES: "WeakKeyDictionary[nn.Module, LayerCache]" = WeakKeyDictionary()
 
 
 def layers_of(network: nn.Module) -> LayerCache:
     """The cache of a network; it goes when the network goes and is not copied or saved with it."""
-    cache = _CACHES.get(network)
-    if cache is None or cache.kinds != _kinds(network):
-        cache = _CACHES[network] = LayerCache(network)
+    with _LOCK:
+        cache = _CACHES.get(network)
+        if cache is None or cache.kinds != _kinds(network):
+            cache = _CACHES[network] = LayerCache(network)
     return cache

@@ -65,6 +65,8 @@ class Plan:
 
     Args:
         network: a SpikingNetwork.
+        left: nodes that are left to torch though the engine knows such neurons or pools, because
+            of the images of a call.
 
     Attributes:
         packed: nodes whose values are packed spikes: neurons and max-pools.
@@ -72,14 +74,16 @@ class Plan:
         last_use: for each node the last node run in order that depends on its value.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, left: frozenset[fx.Node] = frozenset()) -> None:
         self._network, self._modules = network, dict(network.named_modules())
         nodes = list(network.graph.nodes)  # type: ignore[arg-type, union-attr]
         self.packed: set[fx.Node] = set()
         self.parts: dict[fx.Node, list[Part]] = {}
         for node in nodes:
+            if node in left:
+                continue
             if node.meta["role"] == "neuron" and self._is_native(node):
-                self.parts[node] = self._parts(node.args[0])
+                self.parts[node] = self._parts(source_of(node))
                 self.packed.add(node)
             elif node.meta["role"] == "difference" and self._is_native_pool(node):
                 self.packed.add(node)
@@ -98,7 +102,7 @@ class Plan:
             return False
         pool: Any = self._modules[str(node.target)]
         plain = isinstance(pool, nn.MaxPool2d) and not isinstance(pool, MaxPool2dSame)
-        return plain and not pool.return_indices and node.args[0] in self.packed
+        return plain and not pool.return_indices and source_of(node) in self.packed
 
     def _parts(self, node: Any) -> list[Part]:
         if not in_time(node):
@@ -106,31 +110,37 @@ class Plan:
         if node in self.packed:
             return [Spikes(node)]
         op = node.meta["op"]
-        if op in IDENTITY:
-            return self._parts(node.args[0])
+        if op in IDENTITY and source_of(node) is not None:
+            return self._parts(source_of(node))
         if op == "add" and self._adds_alike(node):
             return self._parts(node.args[0]) + self._parts(node.args[1])
         if node.meta["role"] == "weighted" and self._has_native_weights(node):
-            wires = self._wires(node.args[0], 0)
+            wires = self._wires(source_of(node), 0)
             if wires is not None and all(self._takes_pool(node, wire.pool) for wire in wires):
                 return [Weighted(node, tuple(wires))]
         return [Current(node, False)]
 
     def _adds_alike(self, node: fx.Node) -> bool:
+        """Whether a node adds two tensors of one shape, none of them made from sizes.
+
+        Those have the batch of a chunk in time, so that there is nothing to compute once.
+        """
         return (
             len(node.args) == 2
             and not node.kwargs
             and all(
-                isinstance(arg, fx.Node) and arg.meta.get("shape") == node.meta.get("shape")
+                isinstance(arg, fx.Node)
+                and arg.meta["role"] != "shape"
+                and arg.meta.get("shape") == node.meta.get("shape")
                 for arg in node.args
             )
         )
 
     def _has_native_weights(self, node: fx.Node) -> bool:
-        layer = self._modules[str(node.target)]
-        shape = node.args[0].meta.get("shape", ())
-        if not _is_float32(layer):
+        layer, source = self._modules[str(node.target)], source_of(node)
+        if not isinstance(source, fx.Node) or not _is_float32(layer):
             return False
+        shape = source.meta.get("shape", ())
         if isinstance(layer, nn.Linear):
             return len(shape) == 2
         padded = isinstance(layer, Conv2dSame) or getattr(layer, "padding", "") not in (
@@ -145,7 +155,8 @@ class Plan:
             return True
         layer: Any = self._modules[str(node.target)]
         if isinstance(layer, nn.Linear):  # its weights are repeated for every pixel of a window
-            before, after = math.prod(pool.args[0].meta["shape"]), math.prod(pool.meta["shape"])
+            before = math.prod(source_of(pool).meta["shape"])
+            after = math.prod(pool.meta["shape"])
             return pool.meta["shape"][2:] in ([], [1, 1]) or (
                 layer.weight.numel() * before // after <= MOST_WEIGHTS
             )
@@ -160,18 +171,19 @@ class Plan:
             return [Wire(node, first)]
         op, shape = node.meta["op"], node.meta.get("shape")
         if op in IDENTITY or self._only_reshapes(node):
-            return self._wires(node.args[0], first)
+            return self._wires(source_of(node), first)
         if op == "add" and self._adds_alike(node):
             pair = [self._wires(arg, first) for arg in node.args]
             return None if None in pair else [*pair[0], *pair[1]]  # type: ignore[misc]
         if op in AVERAGES and self._is_side_by_side(node):
-            inner = self._wires(node.args[0], first)
+            inner = self._wires(source_of(node), first)
             if inner is None or any(wire.pool for wire in inner):
                 return None
             return [replace(wire, pool=node) for wire in inner]
-        if op in CONCATENATIONS and _dim(node) in (1, 1 - len(shape)):
+        listed = source_of(node)
+        if op in CONCATENATIONS and _dim(node) in (1, 1 - len(shape)) and _is_list(listed):
             found: list[Wire] = []
-            for part in node.args[0]:
+            for part in listed:
                 wires = self._wires(part, first)
                 if wires is None:
                     return None
@@ -182,7 +194,7 @@ class Plan:
 
     def _is_side_by_side(self, node: fx.Node) -> bool:
         """Whether the windows of an average pool of maps can be part of the synapses."""
-        source = node.args[0] if node.args else None
+        source = source_of(node)
         shape: Any = source.meta.get("shape", ()) if isinstance(source, fx.Node) else ()
         if len(shape) != 4:
             return False
@@ -191,7 +203,7 @@ class Plan:
 
     def _only_reshapes(self, node: fx.Node) -> bool:
         """``flatten(1)`` of a packed map, or an adaptive pool to the size that it has already."""
-        source = node.args[0] if node.args else None
+        source = source_of(node)
         if not isinstance(source, fx.Node) or not in_time(source):
             return False
         before, after = source.meta.get("shape"), node.meta.get("shape")
@@ -203,6 +215,11 @@ class Plan:
         one_map = source in self.packed or pooled or self._only_reshapes(source)
         flat = [before[0], math.prod(before[1:])]
         return node.meta["op"] in ("flatten", "reshape", "view") and one_map and after == flat
+
+
+def source_of(node: fx.Node) -> Any:
+    """The first argument of a node, also if it was passed by name; None if there is none."""
+    return node.args[0] if node.args else node.kwargs.get("input")
 
 
 def geometry(layer: Any, size: tuple[int, int]) -> Geometry:
@@ -246,6 +263,11 @@ def _last_uses(nodes: list[fx.Node]) -> dict[fx.Node, int]:
 
 def _dim(node: fx.Node) -> Any:
     return node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether tensors stand side by side in the graph; ``x.chunk(2)`` is one node of several."""
+    return isinstance(value, (list, tuple)) and all(isinstance(part, fx.Node) for part in value)
 
 
 def _is_float32(module: nn.Module) -> bool:

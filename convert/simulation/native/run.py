@@ -1,7 +1,8 @@
 """The time loop on the native CPU engine: packed spikes from neuron to neuron.
 
 Neurons run in the graph's order. Everything between them is part of a neuron's synapses (see
-``native_plan.py``) or is computed by torch when a neuron or the output asks for it.
+``plan.py``) or is computed by torch when a neuron or the output asks for it. Neurons and pools that
+the engine does not take for the images of a call are left to torch too, one by one.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.nodes import location, module_of
 from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.native.buffers import Buffers
 from spikeport.convert.simulation.native.density import dense_above
 from spikeport.convert.simulation.native.layers import NativeLayer, layers_of
+from spikeport.convert.simulation.native.layouts import as_maps, takes_channels_last
 from spikeport.convert.simulation.native.packed_spikes import PackedSpikes
 from spikeport.convert.simulation.native.plan import (
     Current,
@@ -27,9 +30,11 @@ from spikeport.convert.simulation.native.plan import (
     geometry,
     pool_geometry,
     runs_in_order,
+    source_of,
 )
 from spikeport.convert.simulation.run import Run
-from spikeport.cpu.loader import why_unavailable
+from spikeport.cpu.fresh import filled
+from spikeport.cpu.loader import Unsuited
 from spikeport.cpu.maxpool import max_pool
 from spikeport.cpu.streams import Stream
 
@@ -41,9 +46,10 @@ class NativeRun(Run):
     """One presentation of one batch, on the engine."""
 
     def __init__(self, network: SpikingGraph, x: Tensor, watch: Watcher | None) -> None:
-        super().__init__(network, x, watch)
+        with _in_float32():
+            super().__init__(network, x, watch)
         self.layers = layers_of(network)
-        self.plan = self.layers.plan
+        self.plan, self.left = self.layers.plan(), frozenset[fx.Node]()
         self.streams: dict[fx.Node, Stream] = {}
         self.dense: dict[fx.Node, set[fx.Node]] = {}  # neuron: its weighted inputs left to torch
         self.buffers = Buffers(reuse=watch is None)
@@ -78,6 +84,10 @@ class NativeRun(Run):
     @torch.no_grad()
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps; see ``Run.advance``."""
+        with _in_float32():
+            return self._advance(steps, marks)
+
+    def _advance(self, steps: int, marks: Sequence[int]) -> Any:
         self.present(steps)
         values: dict[fx.Node, Any] = {}
         outputs = None
@@ -91,17 +101,31 @@ class NativeRun(Run):
             elif node.meta["role"] not in ("neuron", "difference"):  # a guard, on sizes
                 if self.time == 0:
                     self._check_decision(node, values, steps)
-            elif node in self.plan.parts:
-                self._fire(node, values, steps)
-            elif node in self.plan.packed:
-                self._pool(node)
-            else:
+            elif node not in self.plan.packed or not self._on_engine(node, values, steps):
                 for source in node.all_input_nodes:
                     self._compute(source, values, steps)
                 values[node] = self._in_time(node, values, steps)
             self._forget(place, values)
         self.time += steps
         return outputs
+
+    def _on_engine(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> bool:
+        """Run a neuron layer or a pool; False where torch has to, in this and all later chunks.
+
+        That depends on sizes and types only, and so is known in the first chunk.
+        """
+        try:
+            if node in self.plan.parts:
+                self._fire(node, values, steps)
+            else:
+                self._pool(node)
+        except Unsuited:
+            if self.time > 0:
+                raise
+            self.left |= {node}
+            self.plan = self.layers.plan(self.left)  # the nodes before it are as they were
+            return False
+        return True
 
     def _forget(self, place: int, values: dict[fx.Node, Any]) -> None:
         for node in [node for node in values if self.plan.last_use[node] <= place]:
@@ -120,11 +144,13 @@ class NativeRun(Run):
         streams = [self.streams[source] for source in built.sources]
         fixed = [self._fixed(p.node) for p in parts if isinstance(p, Current) and p.static]
         loose = [
-            _as_maps(self._unfold(p.node, values, steps))
+            self._numbers(p.node, as_maps(self._unfold(p.node, values, steps)))
             for p in parts
             if isinstance(p, Current) and not p.static
         ]
         batch, height, width = self._output_shape(native, dense, [*fixed, *loose])
+        if min(height, width) < 1:
+            raise Unsuited(f"the maps of '{node.name}' are empty")  # torch says why
         step = steps
         if dense:
             per_step = 4 * built.layer.channels * batch * height * width
@@ -196,7 +222,7 @@ class NativeRun(Run):
             for source in {wire.source for wire in part.wires}
         }
         try:
-            return _as_maps(self._unfold(part.node, values, end - begin))
+            return as_maps(self._unfold(part.node, values, end - begin))
         finally:
             self.streams = kept
 
@@ -220,24 +246,37 @@ class NativeRun(Run):
                 if window is not None:
                     size = (stream.size[0] // window[0], stream.size[1] // window[1])
                     return (stream.batch, *geometry(layer, size).output_size(*size))
+        if not dense:
+            raise Unsuited("no input tells the size of the output")
         current = self._dense(dense[0], 0, 1)  # pooled by torch
         return (current.shape[1], *current.shape[3:])
 
     def _fixed(self, node: fx.Node) -> Tensor:
         """A current that is the same at every timestep, [1, B, C, H, W]."""
         if node not in self.fixed:
-            value = self.static[node]
-            batch = len(self.x)
+            if node not in self.static:
+                raise Unsuited(f"the value of '{node.name}' changes in time")
+            value, batch = self.static[node], len(self.x)
             if value.ndim < 3 or value.shape[0] != batch:
                 value = value.expand(batch, *value.shape[-len(node.meta["shape"]) + 1 :])
-            self.fixed[node] = _as_maps(value[None])
+            self.fixed[node] = self._numbers(node, as_maps(value[None]))
         return self.fixed[node]
 
+    def _numbers(self, node: fx.Node, current: Tensor) -> Tensor:
+        """The current, if it holds no NaN, which neurons of torch hand on and spikes cannot."""
+        if not bool(current.isnan().any()):
+            return current
+        if self.time == 0:
+            raise Unsuited(f"the value of '{node.name}' holds NaN")
+        raise ConversionError(
+            f"the value of '{node.name}' in {location(node)} holds NaN, not before timestep "
+            f"{self.time + 1}; use backend 'torch' to see where it comes from"
+        )
+
     def _pool(self, node: fx.Node) -> None:
-        source = self.streams[node.args[0]]
+        source = self.streams[source_of(node)]
         pool: Any = self.network.get_submodule(str(node.target))
-        like = torch.empty(1, 1, *source.size)
-        size = tuple(pool(like).shape[2:])
+        size = tuple(pool(filled([1, 1, *source.size], 0.0)).shape[2:])
         pooled, self.state[node] = max_pool(source, pool_geometry(pool), size, self.state.get(node))
         self.streams[node] = pooled
         self._show_packed(node)
@@ -283,6 +322,13 @@ class NativeRun(Run):
             self._compute(source, values, steps)
         values[node] = self._in_time(node, values, steps)
 
+    def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        module = module_of(node, self.network)
+        if node.meta["role"] == "weighted" and not takes_channels_last(module):
+            sources = [source for source in node.all_input_nodes if source in values]
+            values = values | {source: values[source].contiguous() for source in sources}
+        return super()._in_time(node, values, steps)
+
     def _check_decision(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
         """Evaluate a guard on silent stand-ins: only sizes matter, and two timesteps show them."""
         few = min(steps, 2)
@@ -296,7 +342,7 @@ class NativeRun(Run):
         for source, stream in self.streams.items():
             maps = len(source.meta["shape"]) == 4
             shape = (stream.channels, *stream.size) if maps else (stream.channels,)
-            silent[source] = torch.zeros(few * stream.batch, *shape)
+            silent[source] = filled([few * stream.batch, *shape], 0.0)
         self._compute(node, silent, few)
 
     def _compute_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> None:
@@ -307,7 +353,7 @@ class NativeRun(Run):
                 stream = self.streams[source]
                 maps = len(source.meta["shape"]) == 4
                 shape = (stream.channels, *stream.size) if maps else (stream.channels,)
-                stand_ins[source] = torch.empty(()).expand(steps * stream.batch, *shape)
+                stand_ins[source] = filled([], 0.0).expand(steps * stream.batch, *shape)
             else:
                 self._compute(source, values, steps)
                 if source in values:
@@ -316,62 +362,6 @@ class NativeRun(Run):
         self.network.check_guard(node, values[node])
 
 
-def _as_maps(current: Tensor) -> Tensor:
-    """[t, B, C] or [t, B, C, H, W] as [t, B, C, H, W] with channels innermost in memory."""
-    if current.ndim == 3:
-        return current.contiguous()[..., None, None]
-    if current.stride(2) == 1 and current.stride(4) >= current.shape[2]:
-        return current
-    return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-
-
-def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
-    """A run on the engine, or None where torch has to do it.
-
-    Raises:
-        ConversionError: the backend is "cpu" and the engine cannot run this call.
-    """
-    if network.backend not in ("cpu", "auto"):
-        return None
-    reason = _why_not(network, x)
-    if network.backend == "auto" and _may_differentiate(network, x):
-        return None
-    if reason is None:
-        return NativeRun(network, _as_convolutions_read(network, x), watch)
-    if network.backend == "cpu":
-        raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
-    return None
-
-
-def _as_convolutions_read(network: SpikingGraph, x: Tensor) -> Tensor:
-    """Images with channels innermost, if only convolutions read them: so are their outputs then.
-
-    The neurons want them so, and turning a map in memory takes as long as its convolution.
-    """
-    readers = next(iter(network.graph.nodes)).users
-    plain = all(
-        node.op == "call_module" and type(network.get_submodule(str(node.target))) is nn.Conv2d
-        for node in readers
-    )
-    return x.contiguous(memory_format=torch.channels_last) if plain and x.ndim == 4 else x
-
-
-def _may_differentiate(network: SpikingGraph, x: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(v.requires_grad for v in (x, *network.parameters()))
-
-
-def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
-    """Why the engine cannot run a call: it does inference in float32 on a CPU, without hooks."""
-    missing = why_unavailable()
-    if missing:
-        return missing
-    values = [x, *network.parameters(), *network.buffers()]
-    if any(value.device.type != "cpu" for value in values):
-        return "the network or its input is not on the CPU"
-    if any(value.dtype != torch.float32 for value in values if value.is_floating_point()):
-        return "the network or its input is not float32"
-    if network.training or x.requires_grad:
-        return "it does not differentiate, and the network is in training mode or x needs gradients"
-    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
-        return "it does not call the modules, and one of them has hooks"
-    return None
+def _in_float32() -> torch.autocast:
+    """The engine's arithmetic, also for what torch computes for it inside the user's autocast."""
+    return torch.autocast("cpu", enabled=False)

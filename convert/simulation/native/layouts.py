@@ -1,0 +1,40 @@
+"""How maps lie in memory, between the engine and torch."""
+
+import torch
+from torch import Tensor, nn
+
+from spikeport.convert.graph.spiking_graph import SpikingGraph
+
+
+def takes_channels_last(module: nn.Module | None) -> bool:
+    """Whether torch computes a layer for maps with channels innermost.
+
+    Its dilated convolutions with a kernel of 1 along some side read beyond small maps that lie so
+    in memory, and the process dies. They compute them with channels outermost, as in the source
+    network.
+    """
+    if not isinstance(module, (nn.Conv2d, nn.Conv3d)):
+        return True
+    return max(module.dilation) == 1 or min(module.kernel_size) > 1
+
+
+def as_maps(current: Tensor) -> Tensor:
+    """[t, B, C] or [t, B, C, H, W] as [t, B, C, H, W] with channels innermost in memory."""
+    if current.ndim == 3:
+        return current.contiguous()[..., None, None]
+    if current.stride(2) == 1 and current.stride(4) >= current.shape[2]:
+        return current
+    return current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def as_convolutions_read(network: SpikingGraph, x: Tensor) -> Tensor:
+    """Images with channels innermost, if only convolutions read them: so are their outputs then.
+
+    The neurons want them so, and turning a map in memory takes as long as its convolution.
+    """
+    readers = next(iter(network.graph.nodes)).users
+    plain = all(
+        node.op == "call_module" and type(network.get_submodule(str(node.target))) is nn.Conv2d
+        for node in readers
+    ) and all(map(takes_channels_last, network.modules()))
+    return x.contiguous(memory_format=torch.channels_last) if plain and x.ndim == 4 else x

@@ -1,0 +1,51 @@
+"""Which calls the native engine runs."""
+
+import torch
+from torch import Tensor
+
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.simulation.emitted import Watcher
+from spikeport.convert.simulation.native.layouts import as_convolutions_read
+from spikeport.convert.simulation.native.run import NativeRun
+from spikeport.convert.simulation.run import Run
+from spikeport.cpu.loader import why_unavailable
+
+
+def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
+    """A run on the engine, or None where torch has to do it.
+
+    Raises:
+        ConversionError: the backend is "cpu" and the engine cannot run this call.
+    """
+    if network.backend not in ("cpu", "auto"):
+        return None
+    reason = _why_not(network, x)
+    if network.backend == "auto" and _may_differentiate(network, x):
+        return None
+    if reason is None:
+        return NativeRun(network, as_convolutions_read(network, x), watch)
+    if network.backend == "cpu":
+        raise ConversionError(f"backend 'cpu': {reason}; use 'torch'")
+    return None
+
+
+def _may_differentiate(network: SpikingGraph, x: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(v.requires_grad for v in (x, *network.parameters()))
+
+
+def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
+    """Why the engine cannot run a call: it does inference in float32 on a CPU, without hooks."""
+    missing = why_unavailable()
+    if missing:
+        return missing
+    values = [x, *network.parameters(), *network.buffers()]
+    if any(value.device.type != "cpu" for value in values):
+        return "the network or its input is not on the CPU"
+    if x.dtype != torch.float32 or torch.float32 not in {value.dtype for value in values[1:]}:
+        return "the network or its input is not float32"  # single layers of another type may be
+    if network.training or x.requires_grad:
+        return "it does not differentiate, and the network is in training mode or x needs gradients"
+    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+        return "it does not call the modules, and one of them has hooks"
+    return None
