@@ -6,6 +6,7 @@ from torch import nn
 
 from spikeport.convert import KINDS, ConversionError, build
 from spikeport.convert.simulation.native.buffers import Buffers
+from spikeport.convert.simulation.native.layers import KEPT, layers_of
 from spikeport.convert.simulation.native.plan import Current, Plan
 from spikeport.cpu.loader import why_unavailable
 from spikeport.cpu.streams import Levels
@@ -198,6 +199,57 @@ def test_changed_parameters_are_seen(written, images, converted):
     snn.backend = "torch"
     assert not torch.equal(before, changed)
     assert torch.allclose(snn(images, 8), changed, atol=1e-5)
+
+
+def swap_two(values):
+    """Another tensor of the same sum, in the same memory, without a word to torch."""
+    flat = values.detach().numpy().reshape(-1)
+    flat[[0, -1]] = flat[[-1, 0]]
+
+
+CHANGES = {
+    "weight": lambda snn: swap_two(snn.conv2.weight),
+    "bias": lambda snn: swap_two(snn.conv2.bias),
+    "threshold of the sender": lambda snn: swap_two(snn.neurons["relu"].threshold),
+    "threshold": lambda snn: swap_two(snn.neurons["relu#1"].threshold),
+    "v0": lambda snn: swap_two(snn.neurons["relu#1"].v0),
+    "data": lambda snn: setattr(snn.conv2.weight, "data", snn.conv2.weight.data.flip(0)),
+    "range": lambda snn: setattr(snn.neurons["relu#1"], "high", 0.25),
+    "stride": lambda snn: setattr(snn.conv2, "stride", (2, 2)),
+    "model": lambda snn: setattr(snn.neurons["relu#1"], "model", KINDS["burst"]),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_is_seen(change, written, images):
+    x = (images / GRID).round() * GRID
+    model = written(lambda self, x: self.conv2(self.conv(x).relu()).relu().mean((2, 3)))
+    snn = on_grid(build(model, x, KINDS["multi-level"]))
+    for neuron in snn.neurons.values():
+        neuron.threshold.copy_(torch.tensor([0.125, 0.25, 0.5, 1.0]))
+        neuron.v0.copy_(torch.tensor([0.0, 0.125, 0.25, 0.5]))
+    snn.backend = "cpu"
+    before = snn(x, 8)
+    CHANGES[change](snn)
+    found = snn(x, 8)
+    snn.backend = "torch"
+    assert not torch.equal(before, found)
+    torch.testing.assert_close(found, snn(x, 8))
+
+
+@torch.no_grad()
+def test_sizes_that_do_not_come_again_are_forgotten(written, images):
+    layers = {"conv2": nn.Conv2d(4, 4, 1), "last": nn.Linear(4, 5)}
+    model = written(squeeze, pool=nn.AdaptiveAvgPool2d(1), **layers)
+    snn = on_grid(build(model, images, KINDS["if"]))
+    snn.backend = "cpu"
+    for size in range(8, 20):
+        snn(torch.randn(1, 3, size, 9), 2)
+    kept = layers_of(snn)._built
+    assert max(map(len, kept.values())) <= KEPT
+    # what does not depend on the size is arranged once
+    assert min(map(len, kept.values())) == 1
 
 
 def test_calls_that_the_engine_cannot_run(written, images, converted):
