@@ -23,45 +23,51 @@ SETTINGS = {
 }
 
 
+def sides(draw: st.DrawFn, count: int, low: int, high: int) -> tuple[int, ...]:
+    return tuple(draw(st.integers(low, high)) for _ in range(count))
+
+
 @st.composite
-def convolutions(draw: st.DrawFn, channels: int) -> nn.Module:
-    kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    groups = draw(st.sampled_from([1, 1, 2, channels]))
-    return nn.Conv2d(
-        *(channels, channels, kernel),
-        stride=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
-        padding=(draw(st.integers(0, 3)), draw(st.integers(0, 3))),
-        dilation=(draw(st.integers(1, 3)), draw(st.integers(1, 3))),
-        groups=groups,
+def convolutions(draw: st.DrawFn, channels: int, count: int) -> nn.Module:
+    return {1: nn.Conv1d, 2: nn.Conv2d}[count](
+        *(channels, channels, sides(draw, count, 1, 3)),
+        stride=sides(draw, count, 1, 3),
+        padding=sides(draw, count, 0, 3),
+        dilation=sides(draw, count, 1, 3),
+        groups=draw(st.sampled_from([1, 1, 2, channels])),
         padding_mode=draw(st.sampled_from(["zeros", "zeros", "zeros", "circular"])),
     )
 
 
 @st.composite
-def pools(draw: st.DrawFn) -> nn.Module:
-    kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+def pools(draw: st.DrawFn, count: int) -> nn.Module:
+    largest = draw(st.booleans())
+    kernel = sides(draw, count, 1, 3 if largest else 2)  # means of three are not on the grid
+    stride = sides(draw, count, 1, 3)
     padding = tuple(draw(st.integers(0, side // 2)) for side in kernel)
     ceil = draw(st.booleans())
-    if draw(st.booleans()):
-        dilation = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-        return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=ceil)
-    return nn.AvgPool2d(kernel, stride, padding, ceil, draw(st.booleans()))
+    if largest:
+        pool = {1: nn.MaxPool1d, 2: nn.MaxPool2d}[count]
+        return pool(kernel, stride, padding, sides(draw, count, 1, 3), ceil_mode=ceil)
+    pool = {1: nn.AvgPool1d, 2: nn.AvgPool2d}[count]
+    return pool(kernel, stride, padding, ceil, draw(st.booleans()))
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> nn.Sequential:
+def networks(draw: st.DrawFn) -> tuple[nn.Sequential, int]:
+    """A network of images or sequences, and the number of sides that those have."""
     torch.manual_seed(draw(st.integers(0, 2**20)))
-    channels = draw(st.sampled_from([2, 4, 66]))
-    layers: list[nn.Module] = [nn.Conv2d(2, channels, 1), nn.ReLU()]
+    channels, count = draw(st.sampled_from([2, 4, 66])), draw(st.sampled_from([2, 2, 1]))
+    convolution = {1: nn.Conv1d, 2: nn.Conv2d}[count]
+    layers: list[nn.Module] = [convolution(2, channels, 1), nn.ReLU()]
     for _ in range(draw(st.integers(1, 2))):
         if draw(st.booleans()):
-            layers.append(draw(pools()))
-        layers += [draw(convolutions(channels)), nn.ReLU()]
+            layers.append(draw(pools(count)))
+        layers += [draw(convolutions(channels, count)), nn.ReLU()]
         if draw(st.booleans()):
-            layers.append(draw(pools()))
-    layers += [nn.Conv2d(channels, 3, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(3, 3)).eval()
+            layers.append(draw(pools(count)))
+    layers += [convolution(channels, 3, 1), nn.ReLU(), nn.Flatten(2)]
+    return nn.Sequential(*layers).eval(), count
 
 
 @torch.no_grad()
@@ -83,14 +89,14 @@ def outcome(snn, x: Tensor, backend: str) -> Tensor | str:
         return "refused"
 
 
-def require_same(model: nn.Module, sizes: list[tuple[int, int]]) -> None:
+def require_same(model: nn.Module, shapes: list[tuple[int, ...]]) -> None:
     try:
-        snn = build(model, torch.randn(3, 2, 40, 40), KINDS["multi-level"])
+        snn = build(model, torch.randn(3, 2, *[40] * len(shapes[0])), KINDS["multi-level"])
     except ConversionError:
         return
     on_grid(snn)
-    for size in sizes:
-        x = (torch.randn(3, 2, *size) / GRID).round() * GRID
+    for shape in shapes:
+        x = (torch.randn(3, 2, *shape) / GRID).round() * GRID
         wanted, found = (outcome(snn, x, backend) for backend in ("torch", "cpu"))
         if isinstance(wanted, str):
             assert found == wanted
@@ -103,15 +109,17 @@ SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 @settings(max_examples=25, **SETTINGS)
 @given(networks(), st.lists(SIZES, min_size=2, max_size=2))
-def test_any_geometry_on_small_images(model, sizes):
-    require_same(model, sizes)
+def test_any_geometry_on_small_images(network, sizes):
+    model, count = network
+    require_same(model, [size[:count] for size in sizes])
 
 
 @pytest.mark.slow
 @settings(max_examples=1000, **SETTINGS | {"derandomize": False})
 @given(networks(), st.lists(SIZES, min_size=3, max_size=3))
-def test_many_geometries_on_small_images(model, sizes):
-    require_same(model, sizes)
+def test_many_geometries_on_small_images(network, sizes):
+    model, count = network
+    require_same(model, [size[:count] for size in sizes])
 
 
 def test_a_pool_without_pixels_has_no_value_on_any_backend():

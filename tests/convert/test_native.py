@@ -309,3 +309,39 @@ def test_a_decision_behind_what_torch_computes():
     for snn.backend in ("torch", "cpu"):
         outputs[snn.backend] = snn(x, timesteps=40, chunk=16)
     torch.testing.assert_close(outputs["cpu"], outputs["torch"], atol=0.05, rtol=0)
+
+
+class Sequences(nn.Module):
+    """Everything that the engine knows of sequences [B, C, L]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.pool = nn.Conv1d(3, 8, 3, padding=1), nn.MaxPool1d(3, 2, 1)
+        self.conv = nn.Conv1d(8, 8, 3, padding=2, dilation=2)
+        self.depthwise = nn.Conv1d(8, 8, 3, 2, 1, groups=8)
+        self.shortcut, self.merge = nn.Conv1d(8, 16, 1, 2), nn.Conv1d(24, 16, 1)
+        self.grouped = nn.Conv1d(8, 16, 3, padding=1, groups=2)
+        self.hidden, self.head = nn.Linear(64, 20), nn.Linear(20, 5)
+
+    def forward(self, x):
+        x = self.pool(self.stem(x).relu())
+        x = (self.conv(x) + x).relu()
+        y = self.depthwise(x).relu()
+        z = (self.grouped(y) + self.shortcut(x)).relu()
+        z = self.merge(torch.cat([y, z], 1)).relu()
+        return self.head(self.hidden(z.flatten(1)).relu())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["if", "multi-level"])
+def test_sequences_run_on_packed_spikes(kind):
+    x = (torch.randn(2, 3, 16) / GRID).round() * GRID
+    snn = on_grid(build(Sequences().eval(), x, KINDS[kind]))
+    plan = Plan(snn)
+    assert plan.packed >= {node for node in snn.graph.nodes if node.meta["role"] == "neuron"}
+    assert loose_parts(snn) == []
+    expected, found = spikes_of(snn, x, "torch"), spikes_of(snn, x, "cpu")
+    assert list(found) == list(expected)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name])
+    assert all(bool(values.any()) for values in found.values())

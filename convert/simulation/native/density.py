@@ -45,6 +45,6 @@ def _kind(layer: Any) -> str:
         return "depthwise"
     if layer.groups > 1 and layer.out_channels // layer.groups < WIDEST:
         return "narrow groups"
-    if tuple(layer.kernel_size) == (1, 1):
+    if max(layer.kernel_size) == 1:
         return "1x1, few inputs" if layer.in_channels < FEW_INPUTS else "1x1"
     return "spatial"

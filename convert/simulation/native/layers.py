@@ -211,6 +211,7 @@ def _synapses(
         weight = weight[:, first : first + count].reshape(len(weight), channels, *size)
         return Synapses(weight, value, Geometry(size))
     where = geometry(layer, size)
+    weight = weight.unsqueeze(2) if isinstance(layer, nn.Conv1d) else weight  # of one row
     if layer.groups == 1:
         return Synapses(weight[:, first : first + channels], value, where)
     if channels != layer.in_channels:

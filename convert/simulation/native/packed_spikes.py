@@ -5,6 +5,7 @@ import math
 from torch import Tensor
 
 from spikeport.convert.simulation.emitted import Emitted
+from spikeport.convert.simulation.native.layouts import without_sides
 from spikeport.cpu.streams import Stream
 
 PORTION_BYTES = 16 * 2**20  # of the values that are unpacked at once
@@ -17,19 +18,18 @@ class PackedSpikes(Emitted):
         stream: of the chunk.
         threshold: value of one spike, [C].
         first: number of timesteps before the chunk.
-        maps: whether positions are [C, H, W], not [C].
+        rank: of the values at a timestep, [B, C, ...].
     """
 
-    def __init__(self, stream: Stream, threshold: Tensor, first: int, maps: bool) -> None:
-        self._stream, self._threshold, self._maps = stream, threshold, maps
+    def __init__(self, stream: Stream, threshold: Tensor, first: int, rank: int) -> None:
+        self._stream, self._threshold, self._rank = stream, threshold, rank
         self.first, self.timesteps = first, stream.timesteps
         per_step = 4 * stream.batch * stream.channels * math.prod(stream.size)
         self.portion = max(1, PORTION_BYTES // per_step)
 
     def values(self, begin: int = 0, end: int | None = None) -> Tensor:
         """See ``Emitted.values``."""
-        values = self._stream.unpack(self._threshold, begin, end)
-        return values if self._maps else values[..., 0, 0]
+        return without_sides(self._stream.unpack(self._threshold, begin, end), self._rank)
 
     def counts(
         self,
@@ -40,5 +40,4 @@ class PackedSpikes(Emitted):
     ) -> Tensor:
         """See ``Emitted.counts``; the quantum is the threshold anyway."""
         count = self._stream.totals if by_channel else self._stream.pixel_totals
-        counts = count(begin, end)
-        return counts if self._maps else counts[..., 0, 0]
+        return without_sides(count(begin, end), self._rank)

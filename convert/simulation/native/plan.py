@@ -95,13 +95,14 @@ class Plan:
         rank = len(node.meta.get("shape", ()))
         per_channel = neuron.channel_dim % max(rank, 1) == 1 and neuron.threshold.ndim == 1
         small = neuron.model.native and max(neuron.max_up, neuron.max_down) < 256
-        return rank in (2, 4) and per_channel and small and _is_float32(neuron)
+        return rank in (2, 3, 4) and per_channel and small and _is_float32(neuron)
 
     def _is_native_pool(self, node: fx.Node) -> bool:
-        if node.meta["op"] != "max_pool2d" or node.op != "call_module":
+        if node.meta["op"] not in ("max_pool1d", "max_pool2d") or node.op != "call_module":
             return False
         pool: Any = self._modules[str(node.target)]
-        plain = isinstance(pool, nn.MaxPool2d) and not isinstance(pool, MaxPool2dSame)
+        plain = isinstance(pool, (nn.MaxPool1d, nn.MaxPool2d))
+        plain = plain and not isinstance(pool, MaxPool2dSame)
         return plain and not pool.return_indices and source_of(node) in self.packed
 
     def _parts(self, node: Any) -> list[Part]:
@@ -147,7 +148,8 @@ class Plan:
             "same",
             "valid",
         )
-        return isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and padded
+        convolution = isinstance(layer, (nn.Conv1d, nn.Conv2d))
+        return convolution and layer.padding_mode == "zeros" and padded
 
     def _takes_pool(self, node: fx.Node, pool: fx.Node | None) -> bool:
         """Whether a weighted layer and an average pool before it, if any, make simple synapses."""
@@ -160,7 +162,7 @@ class Plan:
             return pool.meta["shape"][2:] in ([], [1, 1]) or (
                 layer.weight.numel() * before // after <= MOST_WEIGHTS
             )
-        plain = layer.kernel_size == layer.stride == (1, 1) and not isinstance(layer, Conv2dSame)
+        plain = layer.kernel_size == layer.stride == (1, 1) and type(layer) is nn.Conv2d
         return plain and max(layer.padding) == 0
 
     def _wires(self, node: Any, first: int) -> list[Wire] | None:
@@ -225,6 +227,9 @@ def source_of(node: fx.Node) -> Any:
 def geometry(layer: Any, size: tuple[int, int]) -> Geometry:
     """Where a convolution's inputs are, for an input of this size."""
     kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+    if isinstance(layer, nn.Conv1d):
+        padding = (0, *layer.padding)
+        return Geometry((1, *kernel), (1, *stride), padding, (1, *dilation))
     if not isinstance(layer, Conv2dSame):
         return Geometry(kernel, stride, layer.padding, dilation)
     totals = [
@@ -235,12 +240,15 @@ def geometry(layer: Any, size: tuple[int, int]) -> Geometry:
     return Geometry(kernel, stride, first, dilation, (totals[0] - first[0], totals[1] - first[1]))
 
 
-def pool_geometry(pool: nn.MaxPool2d) -> Geometry:
-    """The windows of a max-pool."""
+def pool_geometry(pool: nn.MaxPool1d | nn.MaxPool2d) -> Geometry:
+    """The windows of a max-pool; those of sequences have one row."""
     sides = [
-        (value, value) if isinstance(value, int) else (value[0], value[1])
+        (value, value) if isinstance(value, int) else (value[0], value[-1])
         for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
     ]
+    if isinstance(pool, nn.MaxPool1d):
+        rows = (1, 1, 0, 1)
+        sides = [(row, last) for row, (_, last) in zip(rows, sides, strict=True)]
     return Geometry(*sides)
 
 

@@ -20,7 +20,12 @@ from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.native.buffers import Buffers
 from spikeport.convert.simulation.native.density import dense_above
 from spikeport.convert.simulation.native.layers import NativeLayer, layers_of
-from spikeport.convert.simulation.native.layouts import as_maps, takes_channels_last
+from spikeport.convert.simulation.native.layouts import (
+    as_maps,
+    shape_of,
+    takes_channels_last,
+    without_sides,
+)
 from spikeport.convert.simulation.native.packed_spikes import PackedSpikes
 from spikeport.convert.simulation.native.plan import (
     Current,
@@ -276,8 +281,11 @@ class NativeRun(Run):
     def _pool(self, node: fx.Node) -> None:
         source = self.streams[source_of(node)]
         pool: Any = self.network.get_submodule(str(node.target))
-        size = tuple(pool(filled([1, 1, *source.size], 0.0)).shape[2:])
-        pooled, self.state[node] = max_pool(source, pool_geometry(pool), size, self.state.get(node))
+        single = filled([1, *shape_of(source, _rank(node))], 0.0)[:, :1]
+        height, width = as_maps(pool(single)[None]).shape[3:]
+        pooled, self.state[node] = max_pool(
+            source, pool_geometry(pool), (height, width), self.state.get(node)
+        )
         self.streams[node] = pooled
         self._show_packed(node)
 
@@ -285,8 +293,8 @@ class NativeRun(Run):
         self._show(node, self._emitted(node))
 
     def _emitted(self, node: fx.Node) -> PackedSpikes:
-        maps = len(node.meta["shape"]) == 4
-        return PackedSpikes(self.streams[node], self.layers.threshold(node), self.time, maps)
+        threshold = self.layers.threshold(node)
+        return PackedSpikes(self.streams[node], threshold, self.time, _rank(node))
 
     def _sum(
         self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
@@ -300,7 +308,7 @@ class NativeRun(Run):
         if node not in self.plan.packed:
             return super()._mean(node, total, timesteps)
         mean = total * (self.layers.threshold(node) / timesteps).view(-1, 1, 1)
-        return mean if len(node.meta["shape"]) == 4 else mean[..., 0, 0]
+        return without_sides(mean, _rank(node))
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         self._compute(node, values, steps)
@@ -340,8 +348,7 @@ class NativeRun(Run):
             if known.meta["role"] in IN_TIME
         }
         for source, stream in self.streams.items():
-            maps = len(source.meta["shape"]) == 4
-            shape = (stream.channels, *stream.size) if maps else (stream.channels,)
+            shape = shape_of(stream, _rank(source))
             silent[source] = filled([few * stream.batch, *shape], 0.0)
         self._compute(node, silent, few)
 
@@ -351,8 +358,7 @@ class NativeRun(Run):
         for source in node.all_input_nodes:
             if source in self.streams and source not in values:
                 stream = self.streams[source]
-                maps = len(source.meta["shape"]) == 4
-                shape = (stream.channels, *stream.size) if maps else (stream.channels,)
+                shape = shape_of(stream, _rank(source))
                 stand_ins[source] = filled([], 0.0).expand(steps * stream.batch, *shape)
             else:
                 self._compute(source, values, steps)
@@ -360,6 +366,11 @@ class NativeRun(Run):
                     stand_ins[source] = values[source]
         values[node] = self._folded_shape(node, stand_ins, steps)
         self.network.check_guard(node, values[node])
+
+
+def _rank(node: fx.Node) -> int:
+    """Of a node's value, [B, C, ...]."""
+    return len(node.meta["shape"])
 
 
 def _in_float32() -> torch.autocast:
