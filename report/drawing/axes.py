@@ -51,7 +51,7 @@ class Axis:
 
     def _apart(self, ticks: Sequence[float], length: float) -> list[float]:
         kept: list[float] = []
-        end = -ROOM  # or the text would touch the other axis's
+        end = -ROOM / 2  # or the text would touch the other axis's
         for tick in ticks:
             at, half = length * self.place(tick), text_width(self.text(tick)) / 2
             if at - half >= end:

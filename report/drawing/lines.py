@@ -191,7 +191,7 @@ def _apart(heights: list[float]) -> list[float]:
     """Falling heights, moved down, and then up from the lower edge, until they are LINE apart."""
     for index in range(1, len(heights)):
         heights[index] = min(heights[index], heights[index - 1] - LINE)
-    least = 0.0
+    least = 5.0  # clear of the ticks
     for index in reversed(range(len(heights))):
         heights[index] = max(heights[index], least)
         least = heights[index] + LINE

@@ -88,7 +88,7 @@ def _draw_events(axes: Axes, spikes: Tensor, timestep: float) -> None:
         if corners:  # one path for all: a thousand of them would make a page heavy
             path = Path(corners, [Path.MOVETO, Path.LINETO] * (len(corners) // 2))
             look = {"facecolor": "none", "edgecolor": TONES[tone], "linewidth": width}
-            axes.add_patch(PathPatch(path, **look))  # type: ignore[arg-type]
+            axes.add_patch(PathPatch(path, **look))
             _beside(axes, name, count - 0.5 - (sign < 0), TONES[tone])
 
 

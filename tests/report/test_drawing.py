@@ -7,7 +7,7 @@ from itertools import combinations
 import matplotlib
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -22,6 +22,7 @@ from spikeport.report.sweeping.curve import Curve
 
 names = st.text(st.characters(codec="latin-1", categories=("L", "N", "P", "Sc")), max_size=40)
 shares = st.floats(0, 1)
+DRAWN = (Phase.explicit, Phase.reuse, Phase.generate)  # to shrink an example takes minutes
 
 
 @st.composite
@@ -97,21 +98,21 @@ def check_text(figure):
         assert across < 1 or down < 3, (a, b)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=DRAWN)
 @given(curves())
 def test_text_of_curves_lies_inside_and_apart(found):
     with styled():
         check_text(draw_curves(found))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, phases=DRAWN)
 @given(traces())
 def test_text_of_spikes_lies_inside_and_apart(trace):
     with styled():
         check_text(draw_spikes(*trace))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, phases=DRAWN)
 @given(error_rows(), names)
 def test_text_of_error_bars_lies_inside_and_apart(rows, caption):
     with styled():
