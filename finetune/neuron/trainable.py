@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, Neuron, NeuronLayer, SpikingNetwork
+from spikeport.convert.graph.memory_format import takes_channels_last
 from spikeport.convert.graph.nodes import place
 from spikeport.convert.neurons import State
 from spikeport.convert.neurons.layer import at_least_float32
@@ -216,10 +217,15 @@ def trainable(
             place(result, name, TrainableNeuron(neuron, surrogate, learn_leak))
         except ConversionError as cause:
             raise ConversionError(f"layer '{name}': {cause}") from cause
-    for module in result.modules():
+    for module in result.modules() if takes_images_channels_last(result) else ():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):  # of few channels: half of the time
             module.to(memory_format=torch.channels_last)
     return result
+
+
+def takes_images_channels_last(network: nn.Module) -> bool:
+    """Whether maps of a trainable network may lie with channels innermost in memory."""
+    return all(map(takes_channels_last, network.modules()))
 
 
 def plain(network: SpikingNetwork) -> SpikingNetwork:

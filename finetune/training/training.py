@@ -15,7 +15,11 @@ from spikeport.finetune import distributed as parallel
 from spikeport.finetune.gradient.batch_norms import Normalised, fold_norms
 from spikeport.finetune.gradient.record import Record
 from spikeport.finetune.gradient.through_time import TimeLoop, learn_online
-from spikeport.finetune.neuron.trainable import plain, trainable_neurons
+from spikeport.finetune.neuron.trainable import (
+    plain,
+    takes_images_channels_last,
+    trainable_neurons,
+)
 from spikeport.finetune.training.evaluation import evaluate, known_labels
 from spikeport.finetune.training.losses import Target
 from spikeport.finetune.training.optimisation import Average
@@ -153,7 +157,7 @@ class Training:
     def _step(self, batch: Any, timesteps: int) -> dict[str, float]:
         """One step of the optimiser; sums over the batch for the log."""
         images, labels = known_labels(batch)
-        images = images.to(self.device, memory_format=_memory_format(images))
+        images = images.to(self.device, memory_format=_memory_format(self.network, images))
         labels = None if labels is None else labels.to(self.device)
         self.optimiser.zero_grad()
         record, loss, terms = self._learn(images, self._target(images, labels), timesteps)
@@ -267,9 +271,10 @@ def set_compiled(network: SpikingNetwork, compiled: bool) -> None:
             module.quick = compiled
 
 
-def _memory_format(images: Tensor) -> torch.memory_format:
+def _memory_format(network: nn.Module, images: Tensor) -> torch.memory_format:
     """The memory format of images of the rank, as the weights of a trainable network have it."""
-    return torch.channels_last if images.ndim == 4 else torch.preserve_format
+    last = images.ndim == 4 and takes_images_channels_last(network)
+    return torch.channels_last if last else torch.preserve_format
 
 
 def _postfix(sums: dict[str, float]) -> str:

@@ -119,6 +119,17 @@ def test_images_of_every_rank(convolution, sizes, norm, converted):
     assert not torch.equal(tuned(images, 2), network(images, 2))
 
 
+def test_dilated_convolutions_on_small_maps(converted):
+    """Torch's read beyond such maps if their channels are innermost, and the process dies."""
+    dilated = nn.Conv2d(3, 5, 1, stride=3, padding=2, dilation=2)
+    layers = [nn.Conv2d(2, 3, 1), nn.ReLU(), dilated, nn.ReLU(), nn.Conv2d(5, 5, 3, padding=1)]
+    model = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images, labels = torch.randn(6, 2, 2, 1), torch.randint(0, 5, (6,))
+    network = converted(model, images, "signed")
+    tuned = sp.finetune(network, [(images, labels)], 2, 1, recipe=None, progress=False)
+    assert bool(tuned(images, 2).isfinite().all())
+
+
 def test_a_teacher_alone_is_enough(snn, digits):
     images = [images for images, _ in digits.train]
     tuned = sp.finetune(snn, images, 2, 4, digits.ann, progress=False)

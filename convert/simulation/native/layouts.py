@@ -7,20 +7,9 @@ To the engine everything is a map [B, C, H, W]: features [B, C] have one positio
 import torch
 from torch import Tensor, nn
 
+from spikeport.convert.graph.memory_format import takes_channels_last
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.cpu.streams import Stream
-
-
-def takes_channels_last(module: nn.Module | None) -> bool:
-    """Whether torch computes a layer for maps with channels innermost.
-
-    Its dilated convolutions with a kernel of 1 along some side read beyond small maps that lie so
-    in memory, and the process dies. They compute them with channels outermost, as in the source
-    network.
-    """
-    if not isinstance(module, (nn.Conv2d, nn.Conv3d)):
-        return True
-    return max(module.dilation) == 1 or min(module.kernel_size) > 1
 
 
 def as_maps(current: Tensor) -> Tensor:

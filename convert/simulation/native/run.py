@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.memory_format import takes_channels_last
 from spikeport.convert.graph.nodes import location, module_of
 from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.graph.spiking_graph import SpikingGraph
@@ -23,7 +24,6 @@ from spikeport.convert.simulation.native.layers import NativeLayer, layers_of
 from spikeport.convert.simulation.native.layouts import (
     as_maps,
     shape_of,
-    takes_channels_last,
     without_sides,
 )
 from spikeport.convert.simulation.native.packed_spikes import PackedSpikes
