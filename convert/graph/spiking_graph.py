@@ -113,9 +113,11 @@ class SpikingGraph(nn.Module):
     def backend(self) -> str:
         """``"torch"``, ``"cpu"``, ``"cuda"`` or ``"auto"``: what simulates the timesteps.
 
-        ``"cpu"``, the native engine, is for inference in float32 without hooks; ``"cuda"``, CuPy
-        kernels around torch's convolutions, is for networks on a GPU. ``"auto"`` takes them for
-        every inference that they suit, and torch for the other calls.
+        ``"cpu"``, the native engine, is for inference in float32 without hooks; layers that it does
+        not know, or not for the images of a call, are computed by torch inside its run, and
+        ``torch.autocast`` has no effect in it. ``"cuda"``, CuPy kernels around torch's
+        convolutions, is for networks on a GPU. ``"auto"`` takes them for every inference that they
+        suit, and torch for the other calls.
         """
         return self._backend
 

@@ -130,7 +130,8 @@ class _PoissonSpikes(Presentation):
     def _next(self, steps: int) -> tuple[Tensor, Tensor]:
         largest = _largest(self.x)
         rates = (self.x / largest).abs()
-        drawn = [torch.rand(self.x.shape[1:], generator=self.generator) for _ in range(steps)]
+        how: Any = {"generator": self.generator, "dtype": torch.float32, "device": "cpu"}
+        drawn = [torch.rand(self.x.shape[1:], **how) for _ in range(steps)]
         fires = torch.stack(drawn).to(rates)[:, None] < rates
         spikes = fires * (self.x.sign() * largest)
         return spikes, spikes
