@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikeport.convert.simulation.early_exit import EarlyExit
     from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
     from spikeport.convert.tracing.register_op import register_op
+    from spikeport.finetune.training.plan import FineTuning
     from spikeport.finetune.tuning import finetune
     from spikeport.report.costing.cost import cost
     from spikeport.report.inspecting.inspection import Inspection
@@ -35,6 +36,7 @@ __all__ = [
     "EarlyExit",
     "EnergyTable",
     "EventFrames",
+    "FineTuning",
     "MultiThreshold",
     "Neuron",
     "Poisson",
@@ -65,6 +67,7 @@ _HOMES = {
     "EarlyExit": "spikeport.convert.simulation.early_exit",
     "EnergyTable": "spikeport.report.operations.energy",
     "EventFrames": "spikeport.convert.simulation.input_encoding",
+    "FineTuning": "spikeport.finetune.training.plan",
     "MultiThreshold": "spikeport.convert.neurons",
     "Neuron": "spikeport.convert.neurons",
     "Poisson": "spikeport.convert.simulation.input_encoding",

@@ -15,8 +15,9 @@ from spikeport.finetune.distributed import loader
 from spikeport.finetune.gradient.batch_norms import NORMS
 from spikeport.finetune.gradient.through_time import METHODS
 from spikeport.finetune.neuron.surrogates import SHAPES, Surrogate
-from spikeport.finetune.training import losses
-from spikeport.finetune.training.optimisation import ALGORITHMS, Optimisation
+from spikeport.finetune.training.losses import LOSSES, Loss
+from spikeport.finetune.training.optimization import ALGORITHMS, Optimization
+from spikeport.finetune.training.plan import FineTuning
 from spikeport.finetune.tuning import finetune
 from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list, together
 from spikeport.scripts.saved_network import load_for_images
@@ -25,28 +26,19 @@ from spikeport.zoo.images import image_folder, split
 
 KEEP = "none"
 KEPT_BYTES = 2**31  # of prepared images in memory
-TERMS: dict[str, type[losses.Loss]] = {
-    "tet": losses.TET,
-    "cross-entropy": losses.CrossEntropy,
-    "distillation": losses.Distillation,
-    "rate-matching": losses.RateMatching,
-    "spike-budget": losses.SpikeBudget,
-    "information": losses.InformationLoss,
-    "membrane": losses.MembraneLoss,
-}
 
 
-def terms(text: str) -> list[losses.Loss]:
+def terms(text: str) -> list[Loss]:
     """ "tet,distillation:0.5,spike-budget:3:0.1" as losses: names, weights, further numbers."""
     found = []
     for part in text.split(","):
         name, *numbers = part.split(":")
         try:
-            found.append(TERMS[name](*map(float, numbers)))
+            found.append(LOSSES[name](*map(float, numbers)))
         except (KeyError, TypeError, ValueError) as error:
             raise argparse.ArgumentTypeError(
                 f"'{part}' is no loss ({error}); expected NAME or NAME:WEIGHT with one of "
-                f"{', '.join(TERMS)}, for example tet,distillation:0.5,spike-budget:3:0.1"
+                f"{', '.join(LOSSES)}, for example tet,distillation:0.5,spike-budget:3:0.1"
             ) from error
     return found
 
@@ -84,7 +76,7 @@ def _add_time(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         default="bptt",
-        help="gradient over time; quantised: train without time (default: bptt)",
+        help="gradient over time; quantized: train without time (default: bptt)",
     )
     parser.add_argument(
         "--chunk", type=positive, metavar="N", help="timesteps between kept states: less memory"
@@ -97,7 +89,7 @@ def _add_time(parser: argparse.ArgumentParser) -> None:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=positive, default=5, metavar="N", help="default: 5")
     parser.add_argument(
-        "--losses", type=terms, metavar="NAME:WEIGHT,…", help=f"of {', '.join(TERMS)}"
+        "--losses", type=terms, metavar="NAME:WEIGHT,…", help=f"of {', '.join(LOSSES)}"
     )
     parser.add_argument(
         "--teacher",
@@ -134,7 +126,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="neurons by torch.compile, with --method quantised often the whole network, and batch "
+        help="neurons by torch.compile, with --method quantized often the whole network, and batch "
         "norms by torch's kernel: minutes at first, then faster; needs a C++ compiler",
     )
     parser.add_argument(
@@ -142,7 +134,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="layers between neurons in bfloat16 (default: on GPUs that have it)",
     )
-    _add_optimisation(parser)
+    _add_optimization(parser)
     parser.add_argument("--validation", metavar="DIR", help="images to measure on every epoch")
     parser.add_argument("--patience", type=positive, metavar="N", help="epochs to wait for better")
     parser.add_argument(
@@ -153,7 +145,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_optimisation(parser: argparse.ArgumentParser) -> None:
+def _add_optimization(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="adamw", help="default: adamw")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate (default: 1e-3)")
     parser.add_argument(
@@ -191,21 +183,9 @@ def run(options: argparse.Namespace) -> None:
             options.timesteps,
             options.epochs,
             _teacher(network, options, device),
-            losses=options.losses,
+            plan=_plan(options),
             validation=validation,
-            patience=options.patience,
-            recipe=None if options.recipe == KEEP else options.recipe,
-            surrogate=Surrogate(options.surrogate, options.width),
-            method=options.method,
-            chunk=options.chunk,
-            anneal_from=options.anneal_from,
-            leak=options.leak,
-            norm=options.norm,
-            optimisation=_optimisation(options),
-            mixed_precision=options.mixed_precision,
-            compiled=options.compile,
             output=options.folder,
-            seed=options.seed,
         )
         if processes.is_first():
             used = {*network.info.get("calibration_images", []), *fingerprints(chosen)}
@@ -229,9 +209,27 @@ def _teacher(
     return None
 
 
-def _optimisation(options: argparse.Namespace) -> Optimisation:
+def _plan(options: argparse.Namespace) -> FineTuning:
+    return FineTuning(
+        losses=options.losses,
+        recipe=None if options.recipe == KEEP else options.recipe,
+        anneal_from=options.anneal_from,
+        surrogate=Surrogate(options.surrogate, options.width),
+        method=options.method,
+        chunk=options.chunk,
+        optimization=_optimization(options),
+        leak=options.leak,
+        norm=options.norm,
+        patience=options.patience,
+        mixed_precision=options.mixed_precision,
+        compiled=options.compile,
+        seed=options.seed,
+    )
+
+
+def _optimization(options: argparse.Namespace) -> Optimization:
     neuron_rate = 10 * options.rate if options.neuron_rate is None else options.neuron_rate
-    return Optimisation(
+    return Optimization(
         options.algorithm,
         options.rate,
         neuron_rate,

@@ -20,7 +20,7 @@ WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 Weighted = nn.modules.conv._ConvNd | nn.Linear
 
 
-class Normalised(nn.Module):
+class NormedLayer(nn.Module):
     """A weighted layer and a batch norm over images, positions and timesteps.
 
     At first the norm changes nothing: its gain and offset are those of its running statistics. In
@@ -126,7 +126,7 @@ def keep_norms(
     batches: Sequence[Tensor],
     timesteps: int,
     norm: str,
-    quantised: bool = False,
+    quantized: bool = False,
 ) -> None:
     """Put a batch norm behind every convolution and linear layer that a neuron reads, in place.
 
@@ -139,7 +139,7 @@ def keep_norms(
         batches: images, [B, C, ...] each, to run on; of every process its share.
         timesteps: T of the run.
         norm: "batch", or "threshold" for tdBN.
-        quantised: the run is ``present_at_once``.
+        quantized: the run is ``present_at_once``.
 
     Raises:
         ConversionError: no layer for a norm.
@@ -152,7 +152,7 @@ def keep_norms(
         )
     seen = {name: _Sums() for name in readers}
     hooks = [network.get_submodule(name).register_forward_hook(seen[name]) for name in readers]
-    run = present_at_once if quantised else present
+    run = present_at_once if quantized else present
     with torch.no_grad():
         for images in batches:
             run(network, images, timesteps)
@@ -166,13 +166,13 @@ def keep_norms(
         layer._modules = {}  # `place` moves what stands below the layer to the norm
         mean, variance = (value.to(neuron.log_threshold) for value in seen[name].moments())
         unit = neuron if norm == "threshold" else None
-        place(network, name, Normalised(name, layer, mean, variance, unit))
+        place(network, name, NormedLayer(name, layer, mean, variance, unit))
 
 
 def fold_norms(network: SpikingNetwork) -> SpikingNetwork:
     """Take the norms of ``keep_norms`` into the weights, in place; the network."""
     for name, norm in list(network.named_modules()):
-        if isinstance(norm, Normalised):
+        if isinstance(norm, NormedLayer):
             layer = norm.folded()
             del norm.layer
             place(network, name, layer)

@@ -1,4 +1,4 @@
-"""A quantised network as one graph of tensors, for ``torch.compile``.
+"""A quantized network as one graph of tensors, for ``torch.compile``.
 
 The runs of ``through_time`` read the graph of a spiking network node by node, which a compiler
 cannot look through. One that sees all of a step fuses norms, sums of branches and neurons into
@@ -65,7 +65,7 @@ class OneGraph:
 
 
 def can_be_one_graph(network: SpikingNetwork) -> bool:
-    """Whether a compiler can have the whole quantised network, and makes it faster.
+    """Whether a compiler can have the whole quantized network, and makes it faster.
 
     It must have one output, must not depend on the shape of the input, and its surrogate must keep
     its width; one process trains it, because norms add up over several. With neurons whose memory

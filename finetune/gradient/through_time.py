@@ -8,7 +8,7 @@
 - OTTT (Xiao et al. 2022, "Online Training Through Time for Spiking Neural Networks"): as SLTT, but
   the gradient of a weight at time t meets the trace of its inputs, Σ_τ≤t λ^(t−τ)·s[τ] with the
   leak λ, instead of the input s[t] (their eq. 9).
-- Quantised: no time at all. Every neuron gives the spikes of T timesteps at once, as it would under
+- Quantized: no time at all. Every neuron gives the spikes of T timesteps at once, as it would under
   a constant current z, θ/T·clip(⌊(T·z + v0)/θ⌋, 0, T) for a binary one: the activation of Bu et al.
   2022, "Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency Spiking Neural
   Networks" (QCFS), at the cost of one timestep. That spikes come early or late is not seen.
@@ -29,7 +29,7 @@ from spikeport.finetune.gradient.record import NOTED, Record, joined, statistics
 from spikeport.finetune.neuron.scan_step import Scanned
 from spikeport.finetune.neuron.trainable import TrainableNeuron, trainable_neurons
 
-METHODS = ("bptt", "sltt", "ottt", "quantised")
+METHODS = ("bptt", "sltt", "ottt", "quantized")
 STATISTICS = frozenset(NOTED)
 OFFSETS = ("bias", "offset")  # parameters of layers that are added, whatever the input
 
@@ -84,7 +84,7 @@ class TrainingRun(Run):
             self.noted[kind][name] = value
 
 
-class QuantisedRun(TrainingRun):
+class QuantizedRun(TrainingRun):
     """A run of one timestep in which neurons give the spikes of several.
 
     Args:
@@ -199,7 +199,7 @@ def present(
 def present_at_once(
     network: SpikingNetwork, x: Tensor, timesteps: int, wants: frozenset[str] = frozenset()
 ) -> Record:
-    """``present`` as a quantised network: each neuron gives its spikes of all timesteps in one.
+    """``present`` as a quantized network: each neuron gives its spikes of all timesteps in one.
 
     Args:
         network: from ``trainable``, of neurons without a leak or a hard reset.
@@ -207,7 +207,7 @@ def present_at_once(
         timesteps: T.
         wants: statistics for the losses, without those of potentials.
     """
-    return joined([QuantisedRun(network, x, wants, timesteps).part(1)], 0, 1)
+    return joined([QuantizedRun(network, x, wants, timesteps).part(1)], 0, 1)
 
 
 def learn_online(
@@ -290,22 +290,22 @@ class TimeLoop(nn.Module):
 
     Args:
         network: trainable; the parameters of this module.
-        quantised: the latter.
+        quantized: the latter.
         compiled: the latter as one compiled graph, where ``OneGraph`` can.
     """
 
     def __init__(
-        self, network: SpikingNetwork, quantised: bool = False, compiled: bool = False
+        self, network: SpikingNetwork, quantized: bool = False, compiled: bool = False
     ) -> None:
         super().__init__()
-        self.network, self.quantised = network, quantised
-        self.one_graph = OneGraph(network) if quantised and compiled else None
+        self.network, self.quantized = network, quantized
+        self.one_graph = OneGraph(network) if quantized and compiled else None
 
     def forward(
         self, x: Tensor, timesteps: int, wants: frozenset[str], chunk: int | None
     ) -> Record:
         """See ``present``."""
-        if not self.quantised:
+        if not self.quantized:
             return present(self.network, x, timesteps, wants, chunk)
         found = None if self.one_graph is None else self.one_graph.present(x, timesteps, wants)
         return found or present_at_once(self.network, x, timesteps, wants)

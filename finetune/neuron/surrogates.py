@@ -1,22 +1,34 @@
-"""What stands in for the derivative of a spike: a bump around the potential at which one fires."""
+"""Surrogates of a spike's derivative: bumps around the potential at which a neuron fires."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError
 
-# bumps of unit area and unit height at 0
-SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
-    "triangle": lambda x: (1 - x.abs()).clamp_min_(0),
-    "rectangle": lambda x: (x.abs() < 0.5).to(x.dtype),
-    "arctan": lambda x: 1 / (1 + (math.pi * x).square()),
-    "sigmoid": lambda x: 4 * torch.sigmoid(4 * x) * torch.sigmoid(-4 * x),
+
+class Shape(NamedTuple):
+    """A bump of unit area and unit height at 0.
+
+    Attributes:
+        height: of the bump at some distances from its middle, elementwise.
+        reach: distance at which it ends.
+    """
+
+    height: Callable[[Tensor], Tensor]
+    reach: float = math.inf
+
+
+SHAPES = {
+    "triangle": Shape(lambda x: (1 - x.abs()).clamp_min_(0), 1.0),
+    "rectangle": Shape(lambda x: (x.abs() < 0.5).to(x.dtype), 0.5),
+    "arctan": Shape(lambda x: 1 / (1 + (math.pi * x).square())),
+    "sigmoid": Shape(lambda x: 4 * torch.sigmoid(4 * x) * torch.sigmoid(-4 * x)),
 }
-REACH = {"triangle": 1.0, "rectangle": 0.5}  # how far from 0 they end; others have no end
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Surrogate:
     Time Constant". Sigmoid: Zenke & Ganguli 2018, "SuperSpike", as in common libraries.
 
     Attributes:
-        shape: "triangle", "rectangle", "arctan" or "sigmoid".
+        shape: a name in ``SHAPES``: "triangle", "rectangle", "arctan" or "sigmoid".
         width: of the bump, in thresholds, > 0: half the base of the triangle, the base of the
             rectangle; the height at its middle is 1/width for all of them.
         final_width: the width at the end of the training; it changes geometrically from ``width``
@@ -60,9 +72,9 @@ class Surrogate:
         return self.width * (last / self.width) ** progress
 
     def reach(self, width: float) -> float:
-        """From which distance on, in thresholds, the bump is 0."""
-        return REACH.get(self.shape, math.inf) * width
+        """Distance from which on the bump is 0, in thresholds."""
+        return SHAPES[self.shape].reach * width
 
     def bump(self, distance: Tensor, width: float) -> Tensor:
         """The derivative at some distances from the step, in thresholds."""
-        return SHAPES[self.shape](distance / width).div_(width)
+        return SHAPES[self.shape].height(distance / width).div_(width)

@@ -1,4 +1,4 @@
-"""How good a network is at some numbers of timesteps."""
+"""Accuracy and spikes of a network at some numbers of timesteps."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -15,9 +15,18 @@ def known_labels(batch: Any) -> tuple[Tensor, Tensor | None]:
     """Images and labels of a batch; labels below 0 stand for none, as in folders without classes.
 
     Raises:
-        ConversionError: some labels are below 0 and some are not, or an unusable batch.
+        ConversionError: labels that are no class indices, or of which some are below 0 and some are
+            not; an unusable batch.
     """
     images, labels = images_and_labels(batch)
+    if labels is not None and (
+        not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point()
+    ):
+        kind = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        dtype = f" of {labels.dtype}" if isinstance(labels, Tensor) else ""
+        raise ConversionError(
+            f"a batch's labels are {kind}{dtype}; expected class indices, an integer tensor [B]"
+        )
     if labels is None or bool((labels >= 0).all()):
         return images, labels
     if bool((labels < 0).all()):

@@ -1,7 +1,7 @@
-"""What fine-tuning minimises: a weighted sum of these, each of them logged."""
+"""Losses of fine-tuning: terms of a weighted sum, each of them logged."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -15,12 +15,13 @@ from spikeport.finetune.gradient.record import Record
 
 
 class Target(NamedTuple):
-    """What a batch should come out as.
+    """The wanted answers of a batch.
 
     Attributes:
         labels: class indices, [B], or None.
-        logits: the teacher's, [B, K], or None.
-        activations: of the source network, [B, ...] by neuron layer; empty where no loss asks.
+        logits: of the teacher, [B, K], or None.
+        activations: of the source network, [B, ...] by neuron layer, activation units; empty where
+            no loss asks.
     """
 
     labels: Tensor | None
@@ -30,14 +31,19 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Loss(ABC):
-    """One term.
+    """A term of what is minimised: a frozen dataclass whose fields the command line takes in turn.
+
+    A class in this file is all that a new one takes; losses of a user's own may lie anywhere.
 
     Attributes:
         weight: factor on it in the sum, >= 0.
-        statistics: what of ``Record`` it reads beside the outputs.
+        statistics: fields of ``Record`` that it reads beside the outputs.
         labels: it needs labels.
         teacher: it needs a teacher's logits.
         activations: it needs the source network's activations.
+
+    Raises:
+        ConversionError: a field that is out of range.
     """
 
     weight: float = 1.0
@@ -59,7 +65,7 @@ class Loss(ABC):
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """Of the decoded answer, the mean of the outputs over time."""
+    """Cross-entropy of the decoded answer, which is the mean of the outputs over time."""
 
     labels = True
 
@@ -76,28 +82,28 @@ class TET(Loss):
     Re-weighting", eq. 10-12: ``(1 − λ)·mean_t CE(o_t, y) + λ·MSE(o, φ)``.
 
     Attributes:
-        regularisation: λ, in [0, 1].
+        regularization: λ, in [0, 1].
         level: φ.
     """
 
-    regularisation: float = 0.0
+    regularization: float = 0.0
     level: float = 1.0
     labels = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.regularisation <= 1:
-            raise ConversionError(f"{self!r}: expected regularisation in [0, 1]")
+        if not 0 <= self.regularization <= 1:
+            raise ConversionError(f"{self!r}: expected regularization in [0, 1]")
 
     def __call__(self, record: Record, target: Target) -> Tensor:
         assert target.labels is not None
         outputs = record.outputs
         labels = target.labels.repeat(len(outputs))
         entropy = F.cross_entropy(outputs.flatten(0, 1), labels)
-        if self.regularisation == 0:
+        if self.regularization == 0:
             return entropy
         spread = (outputs - self.level).square().mean()
-        return (1 - self.regularisation) * entropy + self.regularisation * spread
+        return (1 - self.regularization) * entropy + self.regularization * spread
 
 
 @dataclass(frozen=True)
@@ -203,8 +209,8 @@ class MembraneLoss(Loss):
 
 
 @dataclass(frozen=True)
-class Sum:
-    """The weighted sum.
+class WeightedSum:
+    """The sum of losses, each times its weight.
 
     Attributes:
         terms: each kind once.
@@ -222,12 +228,12 @@ class Sum:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the terms, in the log."""
+        """Names of the terms in the log."""
         return tuple(type(term).__name__ for term in self.terms)
 
     @property
     def statistics(self) -> frozenset[str]:
-        """What runs have to note."""
+        """Statistics that runs have to note."""
         return frozenset().union(*(term.statistics for term in self.terms))
 
     def __call__(self, record: Record, target: Target) -> tuple[Tensor, dict[str, Tensor]]:
@@ -242,8 +248,19 @@ class Sum:
         return [type(term).__name__ for term in self.terms if getattr(term, what)]
 
 
-def default_losses(labels: bool, teacher: bool) -> Sequence[Loss]:
-    """What a call without ``losses`` minimises; see docs/finetune.md for the reasons.
+# by the name that the command line gives them, such as "cross-entropy"
+LOSSES: dict[str, type[Loss]] = {
+    re.sub("(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower(): kind
+    for kind in Loss.__subclasses__()
+}
+
+
+def default_losses(labels: bool, teacher: bool) -> tuple[Loss, ...]:
+    """The losses of a call that names none; see docs/finetune.md for the reasons.
+
+    Args:
+        labels: the data has labels.
+        teacher: there is a teacher.
 
     Raises:
         ConversionError: neither labels nor a teacher.
@@ -253,5 +270,5 @@ def default_losses(labels: bool, teacher: bool) -> Sequence[Loss]:
             "the data has no labels and there is no teacher; pass pairs (images, labels), or "
             "teacher=the source network"
         )
-    terms: list[Loss] = [TET()] if labels else []
-    return [*terms, Distillation()] if teacher else terms
+    found: tuple[Loss, ...] = (TET(),) if labels else ()
+    return (*found, Distillation()) if teacher else found

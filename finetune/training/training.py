@@ -1,18 +1,15 @@
-"""The loop: a network, its optimiser and its log, as one state that is saved after every epoch."""
+"""The loop of a fine-tuning: gradients, steps, evaluation, and the best network so far."""
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.finetune import distributed as parallel
-from spikeport.finetune.gradient.batch_norms import Normalised, fold_norms
+from spikeport.finetune.distributed import average_gradients, wrapped
+from spikeport.finetune.gradient.batch_norms import NormedLayer, fold_norms
 from spikeport.finetune.gradient.record import Record
 from spikeport.finetune.gradient.through_time import TimeLoop, learn_online
 from spikeport.finetune.neuron.trainable import (
@@ -20,81 +17,80 @@ from spikeport.finetune.neuron.trainable import (
     takes_images_channels_last,
     trainable_neurons,
 )
+from spikeport.finetune.training.data import Data, check_labels, reseed
+from spikeport.finetune.training.epochs import EpochTraining
 from spikeport.finetune.training.evaluation import evaluate, known_labels
-from spikeport.finetune.training.losses import Target
-from spikeport.finetune.training.optimisation import Average
-from spikeport.finetune.training.plan import Plan
-
-Teacher = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a training learns from.
-
-    Attributes:
-        batches: re-iterable, with a length: (images, labels), or images alone.
-        validation: of the same kind; None: nothing is measured between epochs.
-        teacher: gives logits; None: no loss asks for them.
-        source: the network before fine-tuning, whose analog reading gives activations.
-    """
-
-    batches: Any
-    validation: Iterable[Any] | None
-    teacher: Teacher | None
-    source: SpikingNetwork
+from spikeport.finetune.training.losses import Target, WeightedSum
+from spikeport.finetune.training.optimization import Average
+from spikeport.finetune.training.plan import FineTuning
+from spikeport.finetune.training.timestep_schedule import TimestepSchedule
 
 
-class Training:
+class SpikingTraining(EpochTraining):
     """A fine-tuning under way.
 
     Args:
         network: trainable; changed in place.
-        plan: how.
+        timesteps: T of every step, and the number of epochs.
+        plan: how, with its losses decided on.
         data: from what.
+        classes: K.
         progress: show bars.
     """
 
-    def __init__(self, network: SpikingNetwork, plan: Plan, data: Data, progress: bool) -> None:
-        self.network, self.plan, self.data = network, plan, data
+    network: SpikingNetwork
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        timesteps: TimestepSchedule,
+        plan: FineTuning,
+        data: Data,
+        classes: int,
+        progress: bool,
+    ) -> None:
+        self.timesteps, self.plan, self.data, self.classes = timesteps, plan, data, classes
+        self.losses = WeightedSum(plan.terms)
         self.progress = progress and processes.is_first()
         self.device = next(network.parameters()).device
         set_compiled(network, plan.compiled)
-        self.optimiser = plan.optimisation.optimiser(network)
         self.steps = len(data.batches)  # of an epoch
-        self.schedule = plan.optimisation.schedule(self.optimiser, plan.epochs * self.steps)
+        optimizer = plan.optimization.optimizer(network)
+        rates = plan.optimization.schedule(optimizer, timesteps.epochs * self.steps)
+        super().__init__(network, optimizer, rates, timesteps.epochs, plan.seed)
         # the wrapper gives all processes the parameters of the first, which the average copies
-        loop = TimeLoop(network, plan.method == "quantised", plan.compiled)
-        self.loop = parallel.wrapped(loop)
-        decay = plan.optimisation.average
+        self.loop = wrapped(TimeLoop(network, plan.method == "quantized", plan.compiled))
+        decay = plan.optimization.average
         self.average = None if decay is None else Average(network, decay)
-        self.rows: list[dict[str, float]] = []  # one per epoch
         self.best: dict[str, Any] | None = None  # with patience: score, epoch, parameters
 
-    def run(self, after_epoch: Callable[[], None]) -> None:
-        """Train to the last epoch, or until patience ends, from wherever the state is.
+    def over(self) -> bool:
+        """Whether the last epoch is done, or patience has ended."""
+        if super().over() or self.plan.patience is None or self.best is None:
+            return super().over()
+        return len(self.rows) - self.best["epoch"] >= self.plan.patience
 
-        Args:
-            after_epoch: called after every epoch, to save the state.
+    def epoch(self) -> dict[str, float]:
+        """Train, and measure on the validation data.
 
         Raises:
             ConversionError: the loss is no longer finite, or unusable data.
         """
-        while len(self.rows) < self.plan.epochs and not self._out_of_patience():
-            epoch, began = len(self.rows), time.monotonic()
-            # A seed per epoch makes the generator's state a function of the epoch: a run that was
-            # stopped draws the same numbers without any of it being saved.
-            self._seed(self.plan.seed * 10007 + epoch + 1)
-            rate = float(self.optimiser.param_groups[0]["lr"])
-            row = {"epoch": epoch + 1.0, "learning_rate": rate} | self._epoch(epoch)
-            if self.data.validation is not None:
-                row |= evaluate(
-                    self.result(), self.data.validation, self.plan.evaluate_at, self.data.teacher
-                )
-            row["seconds"] = time.monotonic() - began
-            self.rows.append(row)
+        row = self._trained_epoch(len(self.rows))
+        if self.data.validation is not None:
+            teacher = None if self.data.teacher is None else self.data.ask
+            row |= evaluate(self.result(), self.data.validation, self.read_at, teacher)
             self._remember_best(row)
-            after_epoch()
+        return row
+
+    @property
+    def read_at(self) -> tuple[int, ...]:
+        """The T that are measured at."""
+        return tuple(sorted({*self.timesteps.choices, *self.plan.evaluate_at}))
+
+    def reseed(self, seed: int) -> None:
+        """Set all generators that an epoch draws from."""
+        reseed(self.data.batches, seed)
 
     def result(self, best: bool = False) -> SpikingNetwork:
         """The converted network with the present (averaged) numbers, or the best ones."""
@@ -109,34 +105,28 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""
-        average = self.average
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "average": None if average is None else (average.steps, average.values),
-            "rows": self.rows,
-            "best": self.best,
-        }
+        average = None if self.average is None else (self.average.steps, self.average.values)
+        return super().state() | {"average": average, "best": self.best}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state of a training with the same plan and start."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
+        super().restore(state)
+        here = pytree.tree_map_only(
+            Tensor, lambda value: value.to(self.device), (state["average"], state["best"])
+        )
         if self.average is not None:
-            self.average.steps, self.average.values = state["average"]
-        self.rows, self.best = list(state["rows"]), state["best"]
+            self.average.steps, self.average.values = here[0]
+        self.best = here[1]
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
-        plan = self.plan
+    def _trained_epoch(self, epoch: int) -> dict[str, float]:
+        epochs = self.epochs
         sums: dict[str, float] = {}
-        draws = plan.curriculum.of_epoch(epoch, plan.epochs, self.steps, plan.seed)
-        name = f"epoch {epoch + 1}/{plan.epochs}"
+        draws = self.timesteps.of_epoch(epoch, self.steps, self.seed)
+        name = f"epoch {epoch + 1}/{epochs}"
         batches = zip(self.data.batches, draws, strict=True)
         with tqdm(batches, name, self.steps, disable=not self.progress) as bar:
             for place, (batch, timesteps) in enumerate(bar):
-                self._set_progress((epoch * self.steps + place) / (plan.epochs * self.steps))
+                self._set_progress((epoch * self.steps + place) / (epochs * self.steps))
                 for key, value in self._step(batch, timesteps).items():
                     sums[key] = sums.get(key, 0.0) + value
                 bar.set_postfix_str(_postfix(sums))
@@ -155,22 +145,22 @@ class Training:
                 neuron.leak.data.fill_(leak)
 
     def _step(self, batch: Any, timesteps: int) -> dict[str, float]:
-        """One step of the optimiser; sums over the batch for the log."""
+        """One step of the optimizer; sums over the batch for the log."""
         images, labels = known_labels(batch)
         images = images.to(self.device, memory_format=_memory_format(self.network, images))
         labels = None if labels is None else labels.to(self.device)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         record, loss, terms = self._learn(images, self._target(images, labels), timesteps)
         if not bool(torch.isfinite(loss)):
-            rate = self.plan.optimisation.rate
+            rate = self.plan.optimization.rate
             raise ConversionError(
                 f"the loss is {float(loss)} in epoch {len(self.rows) + 1}; fine-tune with a "
-                f"learning rate below {rate}, as Optimisation(rate={rate / 10:g})"
+                f"learning rate below {rate}, as Optimization(rate={rate / 10:g})"
             )
-        parameters = [value for group in self.optimiser.param_groups for value in group["params"]]
-        if self.plan.optimisation.clip is not None:
-            nn.utils.clip_grad_norm_(parameters, self.plan.optimisation.clip)
-        self.optimiser.step()
+        parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
+        if self.plan.optimization.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, self.plan.optimization.clip)
+        self.optimizer.step()
         self.schedule.step()
         for neuron in trainable_neurons(self.network).values():
             neuron.project()
@@ -192,28 +182,29 @@ class Training:
         found: list[Any] = []
 
         def loss(record: Record) -> Tensor:
-            found[:] = self.plan.losses(record, target)
+            found[:] = self.losses(record, target)
             return found[0]
 
         with self._autocast():
-            if self.plan.method in ("bptt", "quantised"):
-                record = self.loop(images, timesteps, self.plan.losses.statistics, self.plan.chunk)
+            if self.plan.method in ("bptt", "quantized"):
+                record = self.loop(images, timesteps, self.losses.statistics, self.plan.chunk)
                 loss(record).backward()
             else:
                 record = learn_online(
                     self.network,
                     images,
                     timesteps,
-                    self.plan.losses.statistics,
+                    self.losses.statistics,
                     loss,
                     self.plan.method,
                 )
-                parallel.average_gradients(self.network.parameters())
+                average_gradients(self.network.parameters())
         return record, found[0].detach(), found[1]
 
     @torch.no_grad()
     def _target(self, images: Tensor, labels: Tensor | None) -> Target:
-        losses, source = self.plan.losses, self.data.source
+        losses, source = self.losses, self.data.source
+        check_labels(labels, self.classes)
         if labels is None and losses.needs("labels"):
             raise ConversionError(
                 f"a batch has no labels, which {', '.join(losses.needs('labels'))} need(s), unlike "
@@ -221,9 +212,8 @@ class Training:
             )
         logits = None
         if losses.needs("teacher"):
-            assert self.data.teacher is not None
             with self._autocast():
-                logits = self.data.teacher(images)
+                logits = self.data.ask(images)
         activations: dict[str, Tensor] = {}
         if losses.needs("activations"):
             layers = source.neurons
@@ -236,30 +226,16 @@ class Training:
             half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
-    def _seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
-        batches = self.data.batches
-        if isinstance(batches, DataLoader):
-            if batches.generator is not None:
-                batches.generator.manual_seed(seed)
-            if isinstance(batches.sampler, DistributedSampler):
-                batches.sampler.set_epoch(seed)
-
     def _remember_best(self, row: dict[str, float]) -> None:
         if self.plan.patience is None:
             return
-        choices = self.plan.curriculum.choices
+        choices = self.timesteps.choices
         score = sum(row[f"accuracy_{T}"] for T in choices) / len(choices)
         if self.best is None or score > self.best["score"]:
             averaged = {} if self.average is None else self.average.values
             now = {**self.network.state_dict(), **averaged}
             values = {name: value.clone() for name, value in now.items()}
-            self.best = {"score": score, "epoch": row["epoch"], "parameters": values}
-
-    def _out_of_patience(self) -> bool:
-        if self.plan.patience is None or self.best is None:
-            return False
-        return len(self.rows) - self.best["epoch"] >= self.plan.patience
+            self.best = {"score": score, "epoch": len(self.rows) + 1, "parameters": values}
 
 
 def set_compiled(network: SpikingNetwork, compiled: bool) -> None:
@@ -267,7 +243,7 @@ def set_compiled(network: SpikingNetwork, compiled: bool) -> None:
     for neuron in trainable_neurons(network).values():
         neuron.compiled = compiled
     for module in network.modules():
-        if isinstance(module, Normalised):
+        if isinstance(module, NormedLayer):
             module.quick = compiled
 
 

@@ -1,14 +1,14 @@
 """Trains a small image classifier in memory, on a CPU, and goes on where it was stopped."""
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
+
+from spikeport.finetune.training.epochs import EpochTraining
 
 PADDING = 4  # of the random crop, on every side
 EVALUATION_BATCH = 500
@@ -17,7 +17,7 @@ Split = tuple[Tensor, Tensor]  # images, uint8 [N, 3, H, W], and labels, int64 [
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """What decides the weights, together with the data, the model's name and torch's version.
 
     SGD with Nesterov momentum under one cycle of the learning rate (Smith and Topin 2018); random
@@ -34,15 +34,15 @@ class Recipe:
     seed: int = 0
 
 
-class Training:
-    """A model, its optimiser and its log, as one state that can be saved after every epoch.
+class CifarTraining(EpochTraining):
+    """The training of a model from random weights.
 
     Args:
         model: in any mode; trained in place, with torch's global generator.
         recipe: how.
         train: images to learn from.
         test: images to measure on after every epoch; nothing is chosen by them.
-        normalisation: (mean, std) [3] of pixels in [0, 1].
+        normalization: (mean, std) [3] of pixels in [0, 1].
         compiled: train through torch.compile, which needs a C++ compiler and a minute, and makes
             a step of a ResNet a quarter to a half faster.
     """
@@ -50,122 +50,71 @@ class Training:
     def __init__(
         self,
         model: nn.Module,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         train: Split,
         test: Split,
-        normalisation: tuple[Tensor, Tensor],
+        normalization: tuple[Tensor, Tensor],
         compiled: bool = False,
     ) -> None:
-        self.model = model.to(memory_format=torch.channels_last)
         self._forward = torch.compile(model) if compiled else model
         self.recipe = recipe
         self.train, self.test = train, test
-        self.mean, self.std = (part.view(3, 1, 1) for part in normalisation)
+        self.mean, self.std = (part.view(3, 1, 1) for part in normalization)
         self.compiled = compiled
         self._steps = max(1, len(train[0]) // recipe.batch_size)  # per epoch
-        self.rows: list[dict[str, float]] = []  # one per epoch
-        self.optimiser = torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             model.parameters(),
             recipe.learning_rate,
             recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.momentum > 0,
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
             recipe.learning_rate,
             epochs=recipe.epochs,
             steps_per_epoch=self._steps,
             pct_start=recipe.warm_up,
             cycle_momentum=False,
         )
+        network = model.to(memory_format=torch.channels_last)
+        super().__init__(network, optimizer, schedule, recipe.epochs, recipe.seed)
 
-    def run(self, after_epoch: Callable[[], None]) -> None:
-        """Trains to the last epoch of the recipe, from wherever the state is.
-
-        Args:
-            after_epoch: called after every epoch, to save the state.
+    def epoch(self) -> dict[str, float]:
+        """Go over the training images once, and measure.
 
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
-        while len(self.rows) < self.recipe.epochs:
-            began = time.monotonic()
-            # A seed per epoch makes the generator's state a function of the epoch: a run that was
-            # stopped draws the same numbers without any of it being saved.
-            torch.manual_seed(self.recipe.seed * 10007 + len(self.rows) + 1)
-            learning_rate = float(self.schedule.get_last_lr()[0])
-            loss, accuracy = self._epoch()
-            self.rows.append(
-                {
-                    "epoch": len(self.rows) + 1,
-                    "learning_rate": learning_rate,
-                    "train_loss": loss,
-                    "train_accuracy": accuracy,
-                    "test_accuracy": self.evaluate(),
-                    "seconds": time.monotonic() - began,
-                }
-            )
-            after_epoch()
+        loss, accuracy = self._trained_epoch()
+        return {
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "test_accuracy": self.evaluate(),
+        }
 
     def evaluate(self) -> float:
         """Accuracy on the test images, in percent."""
-        self.model.eval()
+        self.network.eval()
         images, labels = self.test
         right = 0
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
                 part = slice(start, start + EVALUATION_BATCH)
-                scores = self.model(self._input(images[part]))
+                scores = self.network(self._input(images[part]))
                 right += int((scores.argmax(1) == labels[part]).sum())
         return 100 * right / len(images)
 
-    def state(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on, and the recipe to compare with."""
-        return {
-            "recipe": asdict(self.recipe),
-            "rows": self.rows,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any], origin: str) -> None:
-        """Goes back to a state.
-
-        Args:
-            state: from `state`.
-            origin: what to call it in an error.
-
-        Raises:
-            ValueError: it was made with another recipe.
-        """
-        ours = asdict(self.recipe)
-        other = [
-            f"{field.name}={state['recipe'].get(field.name)}, not {ours[field.name]}"
-            for field in fields(self.recipe)
-            if state["recipe"].get(field.name) != ours[field.name]
-        ]
-        if other:
-            raise ValueError(
-                f"{origin} is a training with {'; '.join(other)}. Give the same options to go on "
-                "with it, or another output folder."
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.rows = list(state["rows"])
-
-    def _epoch(self) -> tuple[float, float]:
-        self.model.train()
+    def _trained_epoch(self) -> tuple[float, float]:
+        self.network.train()
         total = right = seen = 0.0
         with tqdm(self._batches(), f"epoch {len(self.rows) + 1}", self._steps) as bar:
             for images, labels in bar:
                 scores = self._forward(self._input(images))
                 loss = F.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
-                self.optimiser.zero_grad()
+                self.optimizer.zero_grad()
                 loss.backward()
-                self.optimiser.step()
+                self.optimizer.step()
                 self.schedule.step()
                 total += loss.item() * len(labels)
                 right += int((scores.argmax(1) == labels).sum())
@@ -186,7 +135,7 @@ class Training:
 
     def _input(self, images: Tensor) -> Tensor:
         x = (images.float() / 255 - self.mean) / self.std
-        x = augment(x) if self.model.training else x
+        x = augment(x) if self.network.training else x
         return x.contiguous(memory_format=torch.channels_last)
 
 

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N")
     parser.add_argument("--repeats", type=positive, default=7)
     options = parser.parse_args(arguments)
-    ways = list(product(("bptt", "quantised"), (False, True)))
+    ways = list(product(("bptt", "quantized"), (False, True)))
     print("| seconds a step | " + " | ".join(f"{m}{', compiled' * c}" for m, c in ways) + " |")
     print("|---|" + "---|" * len(ways))
     for model in MODELS:
@@ -52,10 +52,10 @@ def step(
     calibrate(network, [x], [MaxThreshold(), InitialPotential()], progress=False)
     network = trainable(network, Surrogate())
     x = x.to(memory_format=torch.channels_last)
-    keep_norms(network, [x], timesteps, "batch", method == "quantised")
+    keep_norms(network, [x], timesteps, "batch", method == "quantized")
     network.train()
     set_compiled(network, compiled)
-    loop = TimeLoop(network, method == "quantised", compiled)
+    loop = TimeLoop(network, method == "quantized", compiled)
     return lambda: loop(x, timesteps, frozenset(), None).answer.square().sum().backward()
 
 

@@ -21,6 +21,7 @@ from spikeport.finetune.gradient.batch_norms import NORMS
 from spikeport.finetune.neuron.surrogates import SHAPES, Surrogate
 from spikeport.finetune.training.evaluation import evaluate
 from spikeport.finetune.training.losses import TET, CrossEntropy, Distillation, Loss, RateMatching
+from spikeport.finetune.training.plan import FineTuning
 from spikeport.finetune.tuning import finetune
 from spikeport.zoo.pipeline import to_snn
 
@@ -59,12 +60,12 @@ def setting() -> Setting:
     train = _batches(images[:TRAINING_IMAGES], labels[:TRAINING_IMAGES])
     layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()]
     ann = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
-    optimiser = torch.optim.Adam(ann.parameters(), 2e-3)
+    optimizer = torch.optim.Adam(ann.parameters(), 2e-3)
     for _ in range(20):
         for x, y in train:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             F.cross_entropy(ann(x), y).backward()
-            optimiser.step()
+            optimizer.step()
     test = _batches(images[TRAINING_IMAGES:], labels[TRAINING_IMAGES:])
     snn = to_snn(ann.eval(), train, "if", timesteps=TIMESTEPS, progress=False)
     return Setting(ann, snn, train, test)
@@ -89,10 +90,7 @@ def accuracy(
             TIMESTEPS,
             EPOCHS,
             made.ann,
-            losses=losses,
-            surrogate=surrogate,
-            method=method,
-            norm=norm,
+            plan=FineTuning(losses=losses, surrogate=surrogate, method=method, norm=norm),
             progress=False,
         )
         found.append(evaluate(tuned, made.test, (TIMESTEPS,))[f"accuracy_{TIMESTEPS}"])

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from spikeport.finetune.training.checkpoint_files import save_atomically, write_log
-from spikeport.scripts.experiments.cifar_training import Recipe, Training
+from spikeport.finetune.training.folder import TrainingFolder, save_atomically
+from spikeport.scripts.experiments.cifar_training import CifarTraining, TrainingRecipe
 from spikeport.scripts.options import positive
 from spikeport.zoo.cifar import MEAN, NAMES, PREFIX, STD, build
 from spikeport.zoo.cifar_data import read_split
@@ -41,18 +41,18 @@ def train(options: argparse.Namespace) -> None:
     """All epochs that are not done yet, then the weights."""
     out = Path(options.output)
     out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
+    recipe = TrainingRecipe(
+        **{field.name: getattr(options, field.name) for field in fields(TrainingRecipe)}
+    )
     training = _training(options.model, recipe, options.data, options.compile)
-    checkpoint = out / f"{_stem(options.model)}.state.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        training.restore(state, f"{str(checkpoint)!r}")
-        print(f"{checkpoint}: going on after epoch {len(training.rows)}", flush=True)
+    folder, identity = TrainingFolder(out), {"model": options.model} | asdict(recipe)
+    state = folder.state(identity)
+    if state is not None:
+        training.restore(state)
+        print(f"{out}: going on after epoch {len(training.rows)}", flush=True)
 
     def keep() -> None:
-        # The log is written from the state, so the two never disagree for longer than a moment.
-        save_atomically(checkpoint, lambda path: torch.save(training.state(), path))
-        save_atomically(out / "log.csv", lambda path: write_log(path, training.rows))
+        folder.keep(training, identity)
         row = training.rows[-1]
         print(
             f"epoch {row['epoch']:.0f}/{recipe.epochs}: loss {row['train_loss']:.3f}, train "
@@ -65,7 +65,7 @@ def train(options: argparse.Namespace) -> None:
     export(training, options.model, out)
 
 
-def export(training: Training, name: str, out: Path) -> dict[str, Any]:
+def export(training: CifarTraining, name: str, out: Path) -> dict[str, Any]:
     """Writes the weights and, beside them, how they were made.
 
     The weights are float16 where the accuracy stays within `HALF_IF_WITHIN` points, otherwise
@@ -79,15 +79,15 @@ def export(training: Training, name: str, out: Path) -> dict[str, Any]:
     Returns:
         What the JSON file holds; accuracies in percent.
     """
-    full = {k: v.clone().contiguous() for k, v in training.model.state_dict().items()}
+    full = {k: v.clone().contiguous() for k, v in training.network.state_dict().items()}
     full = {k: v for k, v in full.items() if not k.endswith("num_batches_tracked")}
     half = {k: v.half() for k, v in full.items()}
     accuracy = {torch.float32: training.evaluate()}
-    training.model.load_state_dict(half, strict=False)
+    training.network.load_state_dict(half, strict=False)
     accuracy[torch.float16] = training.evaluate()
     near = abs(accuracy[torch.float16] - accuracy[torch.float32]) <= HALF_IF_WITHIN
     kind, weights = (torch.float16, half) if near else (torch.float32, full)
-    training.model.load_state_dict(weights, strict=False)
+    training.network.load_state_dict(weights, strict=False)
     record = {
         "model": name,
         "mean": list(MEAN),
@@ -111,11 +111,11 @@ def export(training: Training, name: str, out: Path) -> dict[str, Any]:
     return record
 
 
-def _training(name: str, recipe: Recipe, data: str, compiled: bool) -> Training:
+def _training(name: str, recipe: TrainingRecipe, data: str, compiled: bool) -> CifarTraining:
     splits = read_split(data, "train"), read_split(data, "test")
     torch.manual_seed(recipe.seed)
-    normalisation = torch.tensor(MEAN), torch.tensor(STD)
-    return Training(build(name), recipe, *splits, normalisation, compiled)
+    normalization = torch.tensor(MEAN), torch.tensor(STD)
+    return CifarTraining(build(name), recipe, *splits, normalization, compiled)
 
 
 def _stem(name: str) -> str:
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="train through torch.compile: needs a C++ compiler, faster after a minute",
     )
-    default = Recipe()
+    default = TrainingRecipe()
     for field, help_text in _HELP.items():
         value = getattr(default, field)
         parser.add_argument(

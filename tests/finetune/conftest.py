@@ -39,12 +39,12 @@ def digits() -> Digits:
         torch.manual_seed(0)
         layers = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()]
         ann = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10))
-        optimiser = torch.optim.Adam(ann.parameters(), 2e-3)
+        optimizer = torch.optim.Adam(ann.parameters(), 2e-3)
         for _ in range(15):
             for part in torch.randperm(1297).split(64):
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 F.cross_entropy(ann(images[part]), labels[part]).backward()
-                optimiser.step()
+                optimizer.step()
     train = split(images[:1297], labels[:1297], 64)
     return Digits(ann.eval(), train, split(images[1297:], labels[1297:], 500))
 

@@ -36,7 +36,7 @@ def test_tet_is_the_mean_of_the_timesteps():
     expected = (entropy(1) + entropy(2) + entropy(3) + entropy(0)) / 4
     assert float(losses.TET()(record(), target())) == pytest.approx(expected)
     spread = (0 + 1 + 1 + 1 + 4 + 1 + 1 + 1) / 8
-    found = losses.TET(regularisation=0.25)(record(), target())
+    found = losses.TET(regularization=0.25)(record(), target())
     assert float(found) == pytest.approx(0.75 * expected + 0.25 * spread)
 
 
@@ -75,11 +75,11 @@ def test_membranes():
 
 
 def test_the_sum_is_weighted_and_its_terms_are_not():
-    terms = losses.Sum((losses.TET(2.0), losses.CrossEntropy(0.5)))
+    terms = losses.WeightedSum((losses.TET(2.0), losses.CrossEntropy(0.5)))
     total, named = terms(record(), target())
     assert float(total) == pytest.approx(2 * named["TET"] + 0.5 * named["CrossEntropy"])
     assert terms.names == ("TET", "CrossEntropy")
-    assert losses.Sum((losses.SpikeBudget(), losses.MembraneLoss())).statistics == {
+    assert losses.WeightedSum((losses.SpikeBudget(), losses.MembraneLoss())).statistics == {
         "spikes",
         "gaps",
     }
@@ -88,14 +88,14 @@ def test_the_sum_is_weighted_and_its_terms_are_not():
 @pytest.mark.parametrize("terms", [(), (losses.TET(), losses.TET(0.5))])
 def test_a_sum_needs_terms_of_different_kinds(terms):
     with pytest.raises(ConversionError, match="each kind once"):
-        losses.Sum(terms)
+        losses.WeightedSum(terms)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         lambda: losses.TET(-1.0),
-        lambda: losses.TET(regularisation=2.0),
+        lambda: losses.TET(regularization=2.0),
         lambda: losses.Distillation(temperature=0.0),
         lambda: losses.SpikeBudget(power=3),
     ],

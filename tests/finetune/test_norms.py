@@ -9,13 +9,13 @@ from torch import nn
 import spikeport as sp
 from spikeport.convert import ConversionError
 from spikeport.finetune.gradient import batch_norms as norms_module
-from spikeport.finetune.gradient.batch_norms import Normalised, fold_norms, keep_norms
+from spikeport.finetune.gradient.batch_norms import NormedLayer, fold_norms, keep_norms
 from spikeport.finetune.gradient.through_time import present
 from spikeport.finetune.neuron import scan
 from spikeport.finetune.neuron.surrogates import Surrogate
 from spikeport.finetune.neuron.trainable import plain, trainable
 from spikeport.finetune.training.evaluation import evaluate
-from spikeport.finetune.training.optimisation import Optimisation
+from spikeport.finetune.training.optimization import Optimization
 
 KEPT = ("batch", "threshold")
 T = 3
@@ -52,7 +52,7 @@ def normed(network, pictures, kind):
 
 
 def norms(network):
-    return {n: m for n, m in network.named_modules() if isinstance(m, Normalised)}
+    return {n: m for n, m in network.named_modules() if isinstance(m, NormedLayer)}
 
 
 @pytest.mark.parametrize("kind", KEPT)
@@ -111,8 +111,8 @@ def test_torchs_kernel_is_taken_where_neurons_are_compiled(
     monkeypatch.setattr(scan, "_compiled", lambda function: function)
     network = converted(Residual(), pictures, "if")
     labels = torch.arange(6) % 3
-    options = {"recipe": None, "norm": "batch", "progress": False}
-    sp.finetune(network, [(pictures, labels)], T, 1, compiled=compiled, **options)
+    plan = sp.FineTuning(recipe=None, norm="batch", compiled=compiled)
+    sp.finetune(network, [(pictures, labels)], T, 1, plan=plan, progress=False)
     assert bool(calls) == compiled
 
 
@@ -120,12 +120,12 @@ def test_torchs_kernel_is_taken_where_neurons_are_compiled(
 def test_folding_is_exact(kind, pictures, converted):
     network = converted(Residual().double(), pictures.double(), "if")
     learning = normed(network, pictures.double(), kind)
-    optimiser = Optimisation(rate=0.05, neuron_rate=0.05).optimiser(learning)
+    optimizer = Optimization(rate=0.05, neuron_rate=0.05).optimizer(learning)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         x = 1 + 2 * torch.randn(6, 2, 5, 5, dtype=torch.double)
         present(learning, x, T).answer.square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     for norm in norms(learning).values():
         norm.eval()
     expected = present(learning, pictures.double(), T)
@@ -154,8 +154,8 @@ def test_gain_counts_in_thresholds(pictures, converted):
 @pytest.mark.parametrize("kind", KEPT)
 def test_digits_with_norms(kind, digits, tmp_path):
     snn = sp.to_snn(digits.ann, digits.train, "if", timesteps=2, progress=False)
-    options = {"norm": kind, "progress": False, "optimisation": Optimisation(average=0.9)}
-    tuned = sp.finetune(snn, digits.train, 2, 3, digits.ann, **options)
+    plan = sp.FineTuning(norm=kind, optimization=Optimization(average=0.9))
+    tuned = sp.finetune(snn, digits.train, 2, 3, digits.ann, plan=plan, progress=False)
     before, after = (evaluate(network, digits.test, (2,))["accuracy_2"] for network in (snn, tuned))
     assert after > before
     sp.save(tuned, tmp_path / "net.snn")
@@ -189,8 +189,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(kind, digits, tmp_path):
     snn = sp.to_snn(digits.ann, batches, "if", timesteps=2, progress=False)
 
     def tuned(batches, folder):
-        options = {"norm": kind, "optimisation": Optimisation(average=0.9), "output": folder}
-        return sp.finetune(snn, batches, 2, 3, progress=False, **options).state_dict()
+        plan = sp.FineTuning(norm=kind, optimization=Optimization(average=0.9))
+        tuned = sp.finetune(snn, batches, 2, 3, plan=plan, output=folder, progress=False)
+        return tuned.state_dict()
 
     whole, stopped = tuned(batches, tmp_path / "whole"), tmp_path / "stopped"
     with pytest.raises(Stop):
@@ -201,14 +202,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(kind, digits, tmp_path):
 
 
 def test_what_norms_do_not_go_with_is_refused(small, images):
-    pairs = [(images, torch.zeros(4).long())]
     with pytest.raises(ConversionError, match=r"norm is 'layer'; expected one of \('folded'"):
-        sp.finetune(small, pairs, 2, norm="layer", progress=False)
+        sp.FineTuning(norm="layer")
     for options in ({"method": "sltt"}, {"chunk": 1}):
         with pytest.raises(ConversionError, match="norm='batch' takes its statistics over all"):
-            sp.finetune(small, pairs, 2, norm="batch", progress=False, **options)
+            sp.FineTuning(norm="batch", **options)
+    pair = [(images[:1], torch.zeros(1).long())]
     with pytest.raises(ConversionError, match="layer '0': a batch of one image"):
-        sp.finetune(small, [(images[:1], pairs[0][1][:1])], 1, norm="batch", progress=False)
+        sp.finetune(small, pair, 1, plan=sp.FineTuning(norm="batch"), progress=False)
 
 
 def test_a_network_without_a_place_for_norms_is_refused(images, converted):

@@ -1,4 +1,4 @@
-"""A quantised network compiled as a whole: it is what it is layer by layer."""
+"""A quantized network compiled as a whole: it is what it is layer by layer."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from spikeport.finetune.gradient.through_time import STATISTICS, TimeLoop, prese
 from spikeport.finetune.neuron import scan
 from spikeport.finetune.neuron.surrogates import Surrogate
 from spikeport.finetune.neuron.trainable import trainable
-from spikeport.finetune.training.optimisation import Optimisation
+from spikeport.finetune.training.optimization import Optimization
 from spikeport.finetune.training.training import set_compiled
 from spikeport.scripts.experiments import finetune_speed
 
@@ -149,8 +149,8 @@ def test_a_network_of_two_outputs_is_refused_as_ever(pictures, converted):
 def test_a_training_takes_it(pictures, converted, compile_quickly, monkeypatch):
     network = converted(Branches(), pictures, "if")
     data = [(pictures, torch.arange(6) % 3)] * 3 + [(pictures[:2], torch.arange(2))]
-    options = {"recipe": None, "progress": False, "method": "quantised", "norm": "batch"}
-    options["optimisation"] = Optimisation(rate=1e-3)
+    options = {"recipe": None, "method": "quantized", "norm": "batch"}
+    options["optimization"] = Optimization(rate=1e-3)
     rates = []
     for compiled in (False, True):
         calls = []
@@ -159,7 +159,8 @@ def test_a_training_takes_it(pictures, converted, compile_quickly, monkeypatch):
             "present_at_once",
             lambda *a, calls=calls: calls.append(1) or present_at_once(*a),
         )
-        tuned = sp.finetune(network, data, T, 2, compiled=compiled, **options)
+        plan = sp.FineTuning(compiled=compiled, **options)
+        tuned = sp.finetune(network, data, T, 2, plan=plan, progress=False)
         assert len(calls) == (2 if compiled else 8)  # of compiled ones, the small batches
         rates.append(tuned.neurons["relu"].threshold)
     torch.testing.assert_close(*rates, rtol=1e-3, atol=1e-3)

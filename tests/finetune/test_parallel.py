@@ -10,27 +10,28 @@ import torch
 
 import spikeport as sp
 
-WAYS = ("bptt-folded", "sltt-folded", "bptt-threshold", "quantised-batch")
+WAYS = ("bptt-folded", "sltt-folded", "bptt-threshold", "quantized-batch")
 SHARE = """
 import json, sys, torch
 from datetime import timedelta
 import spikeport as sp
 from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.finetune.training.losses import TET, Distillation, InformationLoss, RateMatching
-from spikeport.finetune.training.optimisation import Optimisation
+from spikeport.finetune.training.optimization import Optimization
 
 def work(folder, rank, count):
     batches = torch.load(folder + "/data.pt")
     share = [(x.chunk(count)[rank], y.chunk(count)[rank]) for x, y in batches]
     snn = sp.load(folder + "/net.snn")
     terms = [TET(), Distillation(), RateMatching(0.3), InformationLoss(0.1)]
-    for way in ("bptt-folded", "sltt-folded", "bptt-threshold", "quantised-batch"):
+    for way in ("bptt-folded", "sltt-folded", "bptt-threshold", "quantized-batch"):
         method, norm = way.split("-")
         tuned = sp.finetune(
-            snn, share, timesteps=2, epochs=2, teacher=snn.analog, method=method, progress=False,
-            recipe=None, optimisation=Optimisation("sgd", 1e-2, 1e-2), validation=share,
-            output=f"{folder}/{way}-{count}", norm=norm,
-            losses=terms[: 3 if method == "quantised" else 4],
+            snn, share, timesteps=2, epochs=2, teacher=snn.analog, validation=share,
+            output=f"{folder}/{way}-{count}", progress=False, plan=sp.FineTuning(
+                losses=terms[: 3 if method == "quantized" else 4], recipe=None, method=method,
+                optimization=Optimization("sgd", 1e-2, 1e-2), norm=norm,
+            ),
         )
         sp.save(tuned, f"{folder}/{way}-{count}-{rank}.snn")
     exits = [EarlyExit("gap", 1.0), EarlyExit("confidence", 0.9)]

@@ -6,34 +6,34 @@ import torch
 from spikeport.convert import ConversionError
 from spikeport.finetune.neuron.surrogates import Surrogate
 from spikeport.finetune.neuron.trainable import trainable
-from spikeport.finetune.training.optimisation import Average, Optimisation
-from spikeport.finetune.training.timestep_schedule import Curriculum
+from spikeport.finetune.training.optimization import Average, Optimization
+from spikeport.finetune.training.timestep_schedule import TimestepSchedule
 
 
 def test_the_rate_warms_up_and_falls_to_0(small):
-    optimisation = Optimisation(rate=0.1, neuron_rate=0.2, warm_up=0.2)
-    optimiser = optimisation.optimiser(trainable(small, Surrogate()))
-    schedule = optimisation.schedule(optimiser, 20)
+    optimization = Optimization(rate=0.1, neuron_rate=0.2, warm_up=0.2)
+    optimizer = optimization.optimizer(trainable(small, Surrogate()))
+    schedule = optimization.schedule(optimizer, 20)
     rates = []
     for _ in range(20):
-        rates.append(optimiser.param_groups[0]["lr"])
-        assert optimiser.param_groups[2]["lr"] == pytest.approx(2 * rates[-1])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        assert optimizer.param_groups[2]["lr"] == pytest.approx(2 * rates[-1])
+        optimizer.step()
         schedule.step()
     assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[12] == pytest.approx(0.05)
-    assert optimiser.param_groups[0]["lr"] == pytest.approx(0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0)
 
 
 def test_every_parameter_has_a_group_and_only_weights_decay(small):
     neuron = small.neurons["1"]
     neuron.correction.data = torch.zeros(2, neuron.channels)
     network = trainable(small, Surrogate(), learn_leak=True)
-    optimiser = Optimisation("sgd").optimiser(network)
-    found = [len(group["params"]) for group in optimiser.param_groups]
+    optimizer = Optimization("sgd").optimizer(network)
+    found = [len(group["params"]) for group in optimizer.param_groups]
     assert found == [3, 3, 2 * 3 + 1]  # the other neuron's correction of 0 rows is left out
-    assert [group["weight_decay"] for group in optimiser.param_groups] == [1e-4, 0, 0]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0, 0]
 
 
 def test_the_average_follows_what_is_trained(small):
@@ -57,34 +57,34 @@ def test_the_average_follows_what_is_trained(small):
 @pytest.mark.parametrize(
     "wrong", [{"algorithm": "adam"}, {"rate": 0.0}, {"warm_up": 1.0}, {"clip": -1.0}]
 )
-def test_a_nonsensical_optimisation_is_refused(wrong):
+def test_a_nonsensical_optimization_is_refused(wrong):
     with pytest.raises(ConversionError, match=next(iter(wrong))):
-        Optimisation(**wrong)
+        Optimization(**wrong)
 
 
 def test_annealing_goes_down_in_equal_stages():
-    curriculum = Curriculum.of(1, 4)
-    assert [curriculum.of_epoch(e, 8, 1, 0)[0] for e in range(8)] == [4, 4, 3, 3, 2, 2, 1, 1]
-    assert curriculum.first == 4
+    schedule = TimestepSchedule.of(1, 8, 4)
+    assert [schedule.of_epoch(e, 1, 0)[0] for e in range(8)] == [4, 4, 3, 3, 2, 2, 1, 1]
+    assert schedule.first == 4
 
 
 def test_mixed_timesteps_are_drawn_and_drawn_again_alike():
-    curriculum = Curriculum.of((4, 1, 2), None)
-    first = curriculum.of_epoch(0, 2, 200, seed=3)
+    schedule = TimestepSchedule.of((4, 1, 2), 2)
+    first = schedule.of_epoch(0, 200, seed=3)
     assert set(first) == {1, 2, 4}
-    assert first == curriculum.of_epoch(0, 2, 200, seed=3)
-    assert first != curriculum.of_epoch(1, 2, 200, seed=3)
-    assert curriculum.first == 4
-    assert Curriculum.of(3, None).of_epoch(0, 1, 5, 0) == [3] * 5
+    assert first == schedule.of_epoch(0, 200, seed=3)
+    assert first != schedule.of_epoch(1, 200, seed=3)
+    assert schedule.first == 4
+    assert TimestepSchedule.of(3).of_epoch(0, 5, 0) == [3] * 5
 
 
 @pytest.mark.parametrize("timesteps", [(), 0, (1, 0), 2.5])
 def test_bad_timesteps_are_refused(timesteps):
     with pytest.raises(ConversionError, match="timesteps is"):
-        Curriculum.of(timesteps, None)
+        TimestepSchedule.of(timesteps)
 
 
 def test_annealing_needs_one_smaller_t():
     for timesteps in ((1, 2), 4):
         with pytest.raises(ConversionError, match="a larger one to start from"):
-            Curriculum.of(timesteps, 4)
+            TimestepSchedule.of(timesteps, anneal_from=4)

@@ -99,7 +99,7 @@ def test_a_folder_without_classes_is_learnt_from_the_teacher(folder, tmp_path, c
     assert main(["convert", "cifar10/resnet20", "--data", flat, "--neuron", "if", "-o", net]) == 0
     options = ["-T", "1", "--epochs", "1", "--batch-size", "2", "--validation", flat, "--augment"]
     assert main(["finetune", net, "--data", flat, *options, "-o", tuned]) == 0
-    assert "terms=(Distillation(" in load(tuned).info["finetuned"]
+    assert "losses=(Distillation(" in load(tuned).info["finetuned"]
 
 
 def test_a_fine_tuned_network_is_no_teacher(folder, tmp_path, capsys):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spikeport.scripts.cli import main as spikeport
 from spikeport.scripts.experiments import cifar_training
-from spikeport.scripts.experiments.cifar_training import PADDING, Training, augment
+from spikeport.scripts.experiments.cifar_training import PADDING, CifarTraining, augment
 from spikeport.scripts.experiments.train_cifar import main
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.cifar_data import CLASSES
@@ -53,16 +53,16 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stopped_and_resumed_equals_uninterrupted(
     trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch = Training._epoch
+    epoch = CifarTraining.epoch
 
-    def stopped(self: Training) -> tuple[float, float]:
+    def stopped(self: CifarTraining) -> dict[str, float]:
         if len(self.rows) == 2:
             torch.rand(3)  # whatever else draws numbers in between
             raise KeyboardInterrupt
         return epoch(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_epoch", stopped)
+        patch.setattr(CifarTraining, "epoch", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(data, tmp_path)
     assert not (tmp_path / "cifar10_resnet20.safetensors").exists()
@@ -86,10 +86,10 @@ def test_what_it_writes(trained: Path) -> None:
 def test_half_precision_only_where_it_costs_nothing(
     data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    state = (trained / "cifar10_resnet20.state.pt").read_bytes()
-    (tmp_path / "cifar10_resnet20.state.pt").write_bytes(state)
+    state = (trained / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(state)
     answers = iter((80.0, 79.9))
-    monkeypatch.setattr(Training, "evaluate", lambda self: next(answers))
+    monkeypatch.setattr(CifarTraining, "evaluate", lambda self: next(answers))
     assert train(data, tmp_path) == 0
     assert record(tmp_path)["dtype"] == "float32"
     assert record(tmp_path)["test_accuracy"] == 80.0
@@ -109,7 +109,7 @@ def test_result_goes_through_the_commands(trained: Path, data: Path, tmp_path: P
 
 def test_refusals(trained: Path, data: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     assert train(data, trained, "--seed", "7") == 2
-    assert "seed=0, not 7. Give the same options" in capsys.readouterr().err
+    assert "another seed: 0, not 7. Give the same arguments" in capsys.readouterr().err
     assert train(tmp_path, tmp_path / "out") == 2
     assert "no folder 'train'" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""The optimiser, its learning rate over the steps, and the average of the weights."""
+"""The optimizer, its learning rate over the steps, and the average of the weights."""
 
 import math
 from collections.abc import Iterator
@@ -10,21 +10,22 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from spikeport.convert import ConversionError
-from spikeport.finetune.gradient.batch_norms import Normalised
+from spikeport.finetune.gradient.batch_norms import NormedLayer
 from spikeport.finetune.neuron.trainable import TrainableNeuron
 
 ALGORITHMS = ("adamw", "sgd")
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class Optimization:
     """How parameters follow their gradients.
 
     Attributes:
         algorithm: "adamw", or "sgd" with Nesterov momentum 0.9.
         rate: learning rate of weights and biases at its peak, > 0.
-        neuron_rate: the same of logarithms of thresholds and potentials, of leaks, and of the
-            corrections of a timestep's current, which count in thresholds rather than in weights.
+        neuron_rate: learning rate of logarithms of thresholds, of potentials in thresholds, of
+            leaks, and of the corrections of a timestep's current, which count in thresholds rather
+            than in weights.
         weight_decay: of weights of two dimensions and more, >= 0; others have none.
         warm_up: share of the steps in which the rate rises from 0, in [0, 1); then it falls to 0
             with a cosine.
@@ -45,7 +46,7 @@ class Optimisation:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise ConversionError(
-                f"Optimisation.algorithm is {self.algorithm!r}; expected one of {ALGORITHMS}"
+                f"Optimization.algorithm is {self.algorithm!r}; expected one of {ALGORITHMS}"
             )
         good = {
             "rate": 0 < self.rate < math.inf,
@@ -57,10 +58,10 @@ class Optimisation:
         }
         wrong = [f"{name}={getattr(self, name)!r}" for name, fine in good.items() if not fine]
         if wrong:
-            raise ConversionError(f"Optimisation({', '.join(wrong)}) is out of range; see its help")
+            raise ConversionError(f"Optimization({', '.join(wrong)}) is out of range; see its help")
 
-    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """For the parameters of a trainable network that want gradients."""
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of a trainable network's parameters that want gradients."""
         groups = _groups(network)
         parameters = [
             {"params": groups["weights"], "lr": self.rate, "weight_decay": self.weight_decay},
@@ -71,10 +72,10 @@ class Optimisation:
             return torch.optim.SGD(parameters, self.rate, momentum=0.9, nesterov=True)
         return torch.optim.AdamW(parameters, self.rate)
 
-    def schedule(self, optimiser: torch.optim.Optimizer, steps: int) -> LambdaLR:
-        """The learning rates over ``steps`` steps."""
+    def schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+        """Learning rates over ``steps`` steps."""
         rising = round(self.warm_up * steps)
-        return LambdaLR(optimiser, partial(_share_of_peak, rising=rising, steps=steps))
+        return LambdaLR(optimizer, partial(_share_of_peak, rising=rising, steps=steps))
 
 
 def _share_of_peak(step: int, rising: int, steps: int) -> float:
@@ -120,5 +121,5 @@ def _moving(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for path, module in network.named_modules():
         own = module.named_parameters(path, recurse=False)
         yield from ((name, value) for name, value in own if value.requires_grad)
-        if isinstance(module, Normalised):
+        if isinstance(module, NormedLayer):
             yield from module.named_buffers(path, recurse=False)
