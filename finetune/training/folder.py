@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError
+from spikeport.convert.files import replacing, write_text
 from spikeport.finetune.training.epochs import EpochTraining
 
 STATE, LOG = "state.pt", "log.csv"
@@ -66,8 +67,12 @@ class TrainingFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         # the log is written from the state, so the two never disagree for longer than a moment
         kept = {"identity": dict(identity), "training": training.state()}
-        save_atomically(self.path / STATE, lambda path: torch.save(kept, path))
-        save_atomically(self.path / LOG, lambda path: write_log(path, training.rows))
+        try:
+            with replacing(self.path / STATE) as file:
+                torch.save(kept, file)
+        except RuntimeError as error:  # torch's name for a full disk
+            raise OSError(f"'{self.path / STATE}' cannot be written: {error}") from error
+        write_log(self.path / LOG, training.rows)
 
     def _read(self) -> dict[str, Any]:
         content = io.BytesIO((self.path / STATE).read_bytes())
@@ -86,28 +91,13 @@ class TrainingFolder:
         )
 
 
-def save_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside ``path`` and move it there, so that a stop leaves the old file or the new.
-
-    Raises:
-        OSError: the file cannot be written; torch calls a full disk a RuntimeError.
-    """
-    beside = path.with_name(path.name + ".part")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    except RuntimeError as error:
-        raise OSError(f"'{path}' cannot be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write one line per epoch as CSV."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({k: round(v, 5) for k, v in row.items()} for row in rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows({k: round(v, 5) for k, v in row.items()} for row in rows)
+    write_text(path, text.getvalue())
 
 
 def _alike(theirs: Any, ours: Any) -> bool:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from spikeport.finetune.training.folder import TrainingFolder, save_atomically
+from spikeport.convert.files import replacing, write_text
+from spikeport.finetune.training.folder import TrainingFolder
 from spikeport.scripts.experiments.cifar_training import CifarTraining, TrainingRecipe
 from spikeport.scripts.options import positive
 from spikeport.zoo.cifar import MEAN, NAMES, PREFIX, STD, build
@@ -104,9 +105,10 @@ def export(training: CifarTraining, name: str, out: Path) -> dict[str, Any]:
         "compiled": training.compiled,
     }
     target = out / f"{_stem(name)}.safetensors"
-    save_atomically(target, lambda path: save_file(weights, path))
+    with replacing(target) as file:
+        file.write(save(weights))
     text = json.dumps(record, indent=1) + "\n"
-    save_atomically(target.with_suffix(".json"), lambda path: path.write_text(text, "utf-8"))
+    write_text(target.with_suffix(".json"), text)
     print(f"{target}: test {accuracy[kind]:.2f} % of {len(training.test[0])} images")
     return record
 

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import spikeport as sp
 from spikeport.calibration import InitialPotential, MaxThreshold, calibrate
 from spikeport.convert import KINDS, SpikingNetwork, build
 from spikeport.convert.neurons import NeuronModel
@@ -60,6 +61,25 @@ def converted(model: nn.Module, images: Tensor, neuron: str | NeuronModel) -> Sp
 @pytest.fixture(scope="session", name="converted")
 def converted_fixture():
     return converted
+
+
+@pytest.fixture(scope="session")
+def snn(digits):
+    return sp.to_snn(digits.ann, digits.train, "if", "default", 2, progress=False)
+
+
+def quick(snn, digits, timesteps=2, epochs=1, teacher=None, validation=None, output=None, **plan):
+    return sp.finetune(
+        snn,
+        digits.train[:4],
+        timesteps,
+        epochs,
+        teacher,
+        plan=sp.FineTuning(**plan),
+        validation=validation,
+        output=output,
+        progress=False,
+    )
 
 
 @pytest.fixture

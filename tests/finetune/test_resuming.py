@@ -1,6 +1,7 @@
 """A folder of a training: what goes on, and what is refused."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import spikeport as sp
 from spikeport.convert import ConversionError
-from spikeport.finetune.training.folder import STATE, save_atomically
+from spikeport.finetune.training.folder import TrainingFolder
 from spikeport.finetune.training.losses import Distillation
 
 
@@ -168,15 +169,16 @@ def test_the_state_of_something_else_is_named(content, small, pairs, tmp_path):
         tune(small, batches_of(pairs), tmp_path)
 
 
-def test_a_full_disk_is_an_os_error_and_leaves_what_was_there(tmp_path):
-    path = tmp_path / STATE
-    path.write_bytes(b"before")
+def test_a_full_disk_is_an_os_error_and_leaves_what_was_there(small, pairs, tmp_path, monkeypatch):
+    tune(small, batches_of(pairs), tmp_path, epochs=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def full(path):
-        path.write_bytes(b"half")
+    def full(content, file):
+        file.write(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
+    monkeypatch.setattr(torch, "save", full)
+    folder = TrainingFolder(tmp_path)
     with pytest.raises(OSError, match=r"state\.pt' cannot be written: .*file write failed"):
-        save_atomically(path, full)
-    assert path.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [path]
+        folder.keep(SimpleNamespace(state=dict, rows=[{"epoch": 1}]), {})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
