@@ -112,7 +112,8 @@ def test_dilated_convolutions_on_small_maps(converted):
     model = nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     images, labels = torch.randn(6, 2, 2, 1), torch.randint(0, 5, (6,))
     network = converted(model, images, "signed")
-    tuned = sp.finetune(network, [(images, labels)], 2, 1, recipe=None, progress=False)
+    plan = sp.FineTuning(recipe=None)
+    tuned = sp.finetune(network, [(images, labels)], 2, 1, plan=plan, progress=False)
     assert bool(tuned(images, 2).isfinite().all())
 
 
