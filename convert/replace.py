@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Callable
-from numbers import Number
 
 from torch import Tensor, fx, nn
 
-from spikeport.convert.graph.nodes import eliminate_dead, module_of, place, unique
-from spikeport.convert.graph.ops import MOVES, SLOPED, WEIGHTED
+from spikeport.convert.graph.nodes import eliminate_dead, place, unique
+from spikeport.convert.graph.operations.operation import Span
+from spikeport.convert.graph.operations.table import call_of, row_of
 from spikeport.convert.graph.roles import assign_roles, in_time
 from spikeport.convert.neurons import NeuronLayer, NeuronModel
-
-RESHAPING = MOVES | {"pad"}
 
 
 def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> None:
@@ -25,10 +23,12 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> 
     """
     found = []
     for node in list(graph.nodes):
-        if node.meta.get("op") in SLOPED and _upstream(node, lambda n: n.op == "placeholder"):
+        if not _upstream(node, lambda n: n.op == "placeholder"):
+            continue
+        if _is_sloped(node):
             _insert_before(graph, root, node, spec)
-        span = _activation_range(node, module_of(node, root))
-        if span is not None and _upstream(node, lambda n: n.op == "placeholder"):
+        span = _activation_range(node, root)
+        if span is not None:
             found.append((node, span))
     called: set[str] = set()
     for node, (low, high) in found:
@@ -68,7 +68,7 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> No
     network's input itself stay: their current is constant and computed once.
     """
     for node in list(graph.nodes):
-        if node.op != "call_module" or node.meta["op"] not in WEIGHTED:
+        if node.op != "call_module" or not _is_weighted(node):
             continue
         producers = _analog_producers(node.args[0])
         for producer in producers:
@@ -96,7 +96,7 @@ def insert_neuron(
 ) -> fx.Node:
     """A neuron called ``name`` reading ``source``, placed after the node ``after``."""
     value = after.meta["value"]
-    dim = -1 if value.ndim > 2 and _channel_axis(source) == value.ndim - 1 else 1
+    dim = -1 if value.ndim > 2 and _channel_axis(source, root) == value.ndim - 1 else 1
     neuron = NeuronLayer(spec, value.shape[dim] if value.ndim > 1 else 1, low, high, dim)
     place(root, name, neuron.to(value.device, value.dtype))
     with graph.inserting_after(after):
@@ -124,63 +124,55 @@ def _upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
 
 def _analog_producers(node: fx.Node) -> list[fx.Node]:
     analog = in_time(node) and not node.meta["spikes"]
-    behind_weights = node.meta["role"] == "static" and _upstream(
-        node, lambda source: source.meta.get("op") in WEIGHTED
-    )
+    behind_weights = node.meta["role"] == "static" and _upstream(node, _is_weighted)
     if not analog and not behind_weights:
         return []
     first = node.all_input_nodes[0]
     several = not isinstance(first.meta["value"], Tensor)
-    one_of_several = several and first.meta["op"] not in RESHAPING  # that a layer returned
-    if node.meta["op"] in RESHAPING and not one_of_several:
+    one_of_several = several and not _reshapes(first)  # that a layer returned
+    if _reshapes(node) and not one_of_several:
         return [
             producer for source in node.all_input_nodes for producer in _analog_producers(source)
         ]
     return [node]
 
 
-def _activation_range(node: fx.Node, module: nn.Module | None) -> tuple[float, float] | None:
+def _activation_range(node: fx.Node, root: nn.Module) -> Span | None:
     """(low, high) if the node is a clamp whose range contains 0, otherwise None."""
-    op = node.meta.get("op")
-    if op in ("relu", "relu6"):
-        return 0.0, 6.0 if op == "relu6" else math.inf
-    if op not in ("hardtanh", "clamp", "clip", "clamp_min", "clamp_max"):
+    known = call_of(node, root)
+    if known is None or known[0].activation is None:
         return None
-    if isinstance(module, nn.Hardtanh):
-        low, high = module.min_val, module.max_val
-    else:
-        bounds = dict(zip(_bound_names(op), node.args[1:], strict=False)) | node.kwargs
-        standard = 1.0 if op == "hardtanh" else None
-        low = bounds.get("min", bounds.get("min_val", -standard if standard else None))
-        high = bounds.get("max", bounds.get("max_val", standard))
-    low = -math.inf if low is None else low
-    high = math.inf if high is None else high
-    if not isinstance(low, Number) or not isinstance(high, Number) or not low <= 0 <= high:
-        return None
-    return float(low), float(high)
+    row, call = known
+    return row.activation(call) if row.activation is not None else None
 
 
-def _bound_names(op: str) -> tuple[str, ...]:
-    return {"clamp_min": ("min",), "clamp_max": ("max",)}.get(op, ("min", "max"))
+def _is_weighted(node: fx.Node) -> bool:
+    row = row_of(node)
+    return row is not None and row.in_time == "weighted"
 
 
-def _channel_axis(node: fx.Node) -> int:
+def _is_sloped(node: fx.Node) -> bool:
+    """Whether it is a rectifier with a slope, which is homogeneous and selects nothing."""
+    row = row_of(node)
+    return row is not None and row.spikes.homogeneous and not row.spikes.selects
+
+
+def _reshapes(node: fx.Node) -> bool:
+    row = row_of(node)
+    return row is not None and row.spikes.moves
+
+
+def _channel_axis(node: fx.Node, root: nn.Module) -> int:
     """Where a value of shape [B, ...] has its channels: the layer they come from tells."""
-    op, ndim = node.meta.get("op"), _ndim(node)
-    if op in ("linear", "layer_norm"):
-        return ndim - 1
+    ndim, row = _ndim(node), row_of(node)
     sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
     sources = [source for source in sources if _ndim(source) > 0]
-    if op in WEIGHTED or op == "channel_affine" or ndim <= 2 or not sources:
+    if ndim <= 2 or not sources:
         return 1
-    axis, before = _channel_axis(sources[0]), _ndim(sources[0])
-    if op == "permute":
-        order = node.args[1] if isinstance(node.args[1], (tuple, list)) else node.args[1:]
-        return [dim % ndim for dim in order].index(axis)
-    if op in ("transpose", "swapaxes") and len(node.args) == 3:
-        first, second = (dim % ndim for dim in node.args[1:])
-        return {first: second, second: first}.get(axis, axis)
-    return ndim - 1 if 1 < axis == before - 1 else axis
+    axis, before = _channel_axis(sources[0], root), _ndim(sources[0])
+    if row is None:
+        return ndim - 1 if 1 < axis == before - 1 else axis
+    return row.channels(row.call(node, root), axis, before, ndim)
 
 
 def _ndim(node: fx.Node) -> int:

@@ -14,7 +14,6 @@ from spikeport.report.operations.energy import (
     TABLES,
     EnergyTable,
 )
-from spikeport.report.operations.spike_driven import Share, spike_driven
 from spikeport.report.operations.synapses import Synapses, count_synapses
 from spikeport.report.sweeping.curve import Curve, plot_curves
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
@@ -29,7 +28,6 @@ __all__ = [
     "Curve",
     "EnergyTable",
     "Inspection",
-    "Share",
     "Synapses",
     "calibrate_exit",
     "complexity",
@@ -37,6 +35,5 @@ __all__ = [
     "count_synapses",
     "inspect",
     "plot_curves",
-    "spike_driven",
     "sweep",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spikeport.convert.graph import ops
+from spikeport.convert.graph.operations.table import REGISTERED
 from spikeport.convert.tracing import register_op as extension
 from spikeport.cuda.available import why_unavailable
 
@@ -16,10 +16,9 @@ from spikeport.cuda.available import why_unavailable
 @pytest.fixture
 def forget_operations() -> Iterator[None]:
     """Takes back what a test registers with `register_op`, which holds for the process."""
-    tables = [*extension.ACTS.values(), extension.LEAVES, ops.REGISTERED]
-    kept = [set(table) for table in tables]
+    rows, leaves = dict(REGISTERED), set(extension.LEAVES)
     yield
-    for table, before in zip(tables, kept, strict=True):
+    for table, before in ((REGISTERED, rows), (extension.LEAVES, leaves)):
         table.clear()
         table.update(before)
     extension.REWRITES.clear()

@@ -5,6 +5,8 @@ from functools import cache
 from torch import nn
 
 from spikeport.convert.graph import same_padding
+from spikeport.convert.graph.operations.macs import measured
+from spikeport.convert.graph.operations.spikes import MIXED
 from spikeport.convert.tracing.register_op import register_op
 
 # timm's names of merging branches that only training needs: the first returns what takes the
@@ -56,7 +58,7 @@ def _same_padded() -> dict[type[nn.Module], type[nn.Module]]:
     from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 
     # its weights are mixed for each image, which it does by making channels of the batch
-    register_op(CondConv2d, "difference")
+    register_op(CondConv2d, "difference", spikes=MIXED, macs=measured)
     return {
         Conv2dSame: same_padding.Conv2dSame,
         AvgPool2dSame: same_padding.AvgPool2dSame,

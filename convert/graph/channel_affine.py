@@ -12,6 +12,7 @@ class ChannelAffine(nn.Module):
     Exact in time when it stands on a current: the mean over timesteps passes through.
 
     Attributes:
+        channels: C.
         gain: [C].
         offset: [C].
     """
@@ -20,6 +21,7 @@ class ChannelAffine(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.gain = nn.Parameter(torch.ones(channels))
         self.offset = nn.Parameter(torch.zeros(channels))
 

@@ -1,6 +1,7 @@
 """Small helpers on graphs and on the modules that they refer to by dotted path."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,24 @@ def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
 def location(node: fx.Node) -> str:
     """Where a node stands in the source network, for messages."""
     return f"module '{node.meta.get('path') or 'top'}'"
+
+
+def name_nodes(graph: fx.Graph) -> None:
+    """Give every node a name of its own, ``meta["name"]``, after the source network's modules.
+
+    ``layer1.conv1`` is a module, ``layer1.conv1#1`` its second call; ``layer1.add`` an operation in
+    the code of ``layer1``, ``layer1.add#1`` the next one.
+    """
+    used: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            name = str(node.target)
+        elif node.op in ("placeholder", "output"):
+            name = node.name
+        else:
+            name = f"{node.meta['path']}.{node.meta['op']}".lstrip(".")
+        node.meta["name"] = f"{name}#{used[name]}" if used[name] else name
+        used[name] += 1
 
 
 def returned(output: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:

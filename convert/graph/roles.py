@@ -22,30 +22,11 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.graph.nodes import location, module_of
-from spikeport.convert.graph.ops import (
-    CHOOSING,
-    DIFFERENCE,
-    HOMOGENEOUS,
-    LINEAR,
-    PRODUCT,
-    SHAPE_ONLY,
-    WEIGHTED,
-)
+from spikeport.convert.graph.operations.call import Call
+from spikeport.convert.graph.operations.operation import Operation
+from spikeport.convert.graph.operations.table import call_of, row_of
 from spikeport.convert.neurons import NeuronLayer
 
-# linear, but what comes out is a weighted sum, not spikes that moved
-MIXING = {
-    "bmm",
-    "channel_affine",
-    "einsum",
-    "fold",
-    "masked_fill",
-    "matmul",
-    "mm",
-    "set_item",
-    "unfold",
-    "where",
-}
 IN_TIME = ("signal", "neuron", "weighted", "linear", "difference")
 
 
@@ -80,7 +61,7 @@ def assign_roles_in_time(graph: fx.Graph, root: nn.Module, spikes: bool) -> list
         if node.meta["role"] == "input":
             node.meta.update(role="signal", op="signal", spikes=spikes)
         elif node.meta["role"] in ("static", "linear", "difference"):
-            node.meta["role"] = _role_in_time(node)
+            node.meta["role"] = _role_in_time(node, root)
         if node.meta["role"] in IN_TIME[1:]:
             node.meta["spikes"] = _carries_spikes(node, root)
         if node.meta["role"] == "unsupported":
@@ -95,8 +76,26 @@ def in_time(node: Any) -> bool:
 
 def homogeneous(node: fx.Node) -> bool:
     """Whether F(c·x) = c·F(x) for c > 0; ``maximum(x, constant)`` is not."""
-    alone = node.meta["op"] == "maximum" and not all(map(in_time, node.all_input_nodes))
-    return node.meta["op"] in HOMOGENEOUS and not alone
+    row = row_of(node)
+    return row is not None and row.spikes.homogeneous and all(map(in_time, _operands(node)))
+
+
+def emits(node: fx.Node) -> bool:
+    """Whether a difference operation emits spikes of its own: a max-pool of spikes.
+
+    A rectifier with a slope does not: the neuron before it emitted them.
+    """
+    row = row_of(node)
+    return row is not None and bool(node.meta["spikes"]) and row.spikes.selects
+
+
+def _operands(node: fx.Node) -> list[fx.Node]:
+    """The tensors that a node reads, without its layer's and its function's weights."""
+    row = row_of(node)
+    assert row is not None
+    if row.spikes.selects:
+        return [s for s in node.all_input_nodes if s.meta["role"] != "shape"]
+    return [node.all_input_nodes[0]]
 
 
 def _role(node: fx.Node, root: nn.Module) -> str:
@@ -104,45 +103,40 @@ def _role(node: fx.Node, root: nn.Module) -> str:
         return {"placeholder": "input", "output": "output", "get_attr": "constant"}[node.op]
     if isinstance(module_of(node, root), NeuronLayer):
         return "neuron"
-    sources = node.all_input_nodes
-    if not _has_tensor(node.meta["value"]) or node.meta["op"] in SHAPE_ONLY:
+    sources, row = node.all_input_nodes, row_of(node)
+    if not _has_tensor(node.meta["value"]) or (row is not None and row.in_time == "shape"):
         return "shape"
     if not any(source.meta["role"] in ("input", "static") or in_time(source) for source in sources):
         return "shape"
     if not any(in_time(source) for source in sources):
         return "static"
-    return _role_in_time(node)
+    return _role_in_time(node, root)
 
 
-def _role_in_time(node: fx.Node) -> str:
-    op = node.meta["op"]
-    if op in WEIGHTED:
-        on_modules = node.op == "call_module"
-        return "weighted" if on_modules else "unsupported"
-    if op in PRODUCT:
-        changing = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if in_time(arg)]
-        if node.kwargs.get("rounding_mode"):
-            return "unsupported"
-        divisor = node.kwargs.get("other", node.args[-1] if node.args else None)
-        by_changing = "div" in op and in_time(divisor)
-        return "linear" if len(changing) == 1 and not by_changing else "difference"
-    if op in CHOOSING and any(map(in_time, _choice(node))):
+def _role_in_time(node: fx.Node, root: nn.Module) -> str:
+    known = call_of(node, root)
+    if known is None:
         return "unsupported"
-    if op in LINEAR or op == "getattr":
+    row, call = known
+    if any(map(in_time, pytree.tree_leaves([call.given(name) for name in row.constant]))):
+        return "unsupported"
+    acts = row.acts(call) if row.acts is not None else row.in_time
+    if acts == "weighted":
+        return "weighted" if call.module is not None else "unsupported"
+    if acts == "product":
+        return "linear" if _is_linear(row, call) else "difference"
+    if acts == "linear":
         return "linear"
-    if op in DIFFERENCE and _gives_tensors(node):
-        return "difference"
-    return "unsupported"
+    return "difference" if acts == "difference" and _gives_tensors(node) else "unsupported"
 
 
-def _choice(node: fx.Node) -> list[Any]:
-    """The mask or index by which a node chooses."""
-    name, place = {
-        "index_select": ("index", 2),
-        "masked_fill": ("mask", 1),
-        "where": ("condition", 1 if node.op == "call_method" else 0),
-    }[node.meta["op"]]
-    return [node.kwargs[name]] if name in node.kwargs else list(node.args[place : place + 1])
+def _is_linear(row: Operation, call: Call) -> bool:
+    """Whether only one factor of a product changes in time, one in which it is linear."""
+    changing = list(filter(in_time, call.leaves()))
+    named = row.linear_in or ()
+    return len(changing) == 1 and (
+        row.linear_in is None or any(call.given(name) is changing[0] for name in named)
+    )
 
 
 def _gives_tensors(node: fx.Node) -> bool:
@@ -157,20 +151,22 @@ def _has_tensor(value: Any) -> bool:
 
 
 def _carries_spikes(node: fx.Node, root: nn.Module) -> bool:
-    role, op = node.meta["role"], node.meta["op"]
-    if role == "neuron":
+    if node.meta["role"] == "neuron":
         return True
     sources = [
         arg
-        for arg in pytree.tree_leaves((node.args, node.kwargs))
+        for arg in call_leaves(node)
         if isinstance(arg, fx.Node) and arg.meta["role"] not in ("shape", "constant")
     ]
-    of_spikes = all(source.meta["spikes"] for source in sources)
-    if role == "difference":
-        return of_spikes and homogeneous(node)
-    if op in ("interpolate", "upsample"):
-        module = module_of(node, root)
-        mode = node.kwargs.get("mode", "nearest") if module is None else module.mode
-        return role == "linear" and of_spikes and mode == "nearest"
-    adds_constant = op in ("add", "sub", "rsub") and len(sources) < 2
-    return role == "linear" and of_spikes and op not in MIXING and not adds_constant
+    known = call_of(node, root)
+    if known is None or not all(source.meta["spikes"] for source in sources):
+        return False
+    row, call = known
+    if node.meta["role"] == "difference":
+        return row.spikes.homogeneous and homogeneous(node)
+    return bool(node.meta["role"] == "linear" and row.spikes.carries(call))
+
+
+def call_leaves(node: fx.Node) -> list[Any]:
+    """All arguments of a node, out of their containers."""
+    return pytree.tree_leaves((node.args, node.kwargs))

@@ -13,6 +13,7 @@ from spikeport.convert.graph.nodes import (
     attribute,
     call_node,
     exists,
+    name_nodes,
     place,
     place_tensor,
     returned,
@@ -47,7 +48,6 @@ class SpikingGraph(nn.Module):
         self, graph: fx.Graph, root: nn.Module, traced_shape: tuple[int, ...], info: dict[str, Any]
     ) -> None:
         super().__init__()
-        self.graph = graph
         self.traced_shape = tuple(traced_shape)
         self.info = info
         self.readout_delay = 0.0
@@ -57,6 +57,9 @@ class SpikingGraph(nn.Module):
             if isinstance(value, Tensor):
                 node.meta["shape"] = list(value.shape)
             node.meta.pop("nn_module_stack", None)
+        # without the nodes that were erased on the way, which hold tensors that cannot be pickled
+        self.graph = copy.deepcopy(graph)
+        name_nodes(self.graph)
         self._adopt(root)
         self.eval()
 

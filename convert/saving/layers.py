@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph.channel_affine import ChannelAffine
-from spikeport.convert.graph.layer_table import MODULES
+from spikeport.convert.graph.operations.table import layer_arguments, layer_classes
 from spikeport.convert.neurons import (
     Differential,
     MultiThreshold,
@@ -19,7 +18,6 @@ from spikeport.convert.neurons import (
     SpiCalib,
 )
 
-CLASSES = {cls.__name__: cls for cls in MODULES}
 SPECS: dict[str, type[NeuronModel]] = {
     cls.__name__: cls for cls in (Neuron, MultiThreshold, Differential, SpiCalib)
 }
@@ -41,16 +39,13 @@ def describe_layer(path: str, layer: nn.Module) -> dict[str, Any]:
     record: dict[str, Any]
     if type(layer) is NeuronLayer:
         record = _describe_neuron(layer)
-    elif type(layer) is ChannelAffine:
-        record = {"channels": layer.gain.numel()}
-    elif cls in MODULES:
-        record = {name: _argument(layer, name) for name in MODULES[cls][1]}
+    elif (arguments := layer_arguments(cls)) is not None:
+        record = {name: _argument(layer, name) for name in arguments}
     else:
         raise ConversionError(
             f"module '{path}' is a '{cls.__module__}.{cls.__qualname__}', which cannot be saved; "
             "remove parametrizations, or replace it by a layer of torch.nn that does the same "
-            "before the conversion (the layers that can be saved are listed in "
-            "spikeport/convert/ops.py)"
+            "before the conversion (docs/operations.md lists the layers that can be saved)"
         )
     record = {"class": cls.__name__} | record
     try:
@@ -77,10 +72,9 @@ def make_layer(path: str, record: dict[str, Any]) -> nn.Module:
         with torch.device("meta"):
             if name == "NeuronLayer":
                 return _make_neuron(**arguments)
-            if name == "ChannelAffine":
-                return ChannelAffine(**arguments)
-            if name in CLASSES and set(arguments) == set(MODULES[CLASSES[name]][1]):
-                return CLASSES[name](**arguments)
+            cls = layer_classes().get(name)
+            if cls is not None and set(arguments) == set(layer_arguments(cls) or ()):
+                return cls(**arguments)
     except Exception as cause:  # whatever a constructor makes of the numbers in a file
         raise ConversionError(
             f"module {path!r} ({name}): {type(cause).__name__}: {cause}"

@@ -5,47 +5,23 @@ listed here are looked up. Nothing is imported, and no name with a leading under
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Callable, Mapping
+from types import GetSetDescriptorType
 from typing import Any
 
 import torch
 from torch import fx
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph.ops import (
-    DIFFERENCE,
-    LINEAR,
-    PRODUCT,
-    REGISTERED,
-    WEIGHTED,
-    function_name,
-    function_named,
-)
+from spikeport.convert.graph.operations.spelling import function_name, function_named
+from spikeport.convert.graph.operations.table import row_named
 
-# beside the tables of ops.py: arithmetic on sizes, and what may act on the input or on constants
-# fmt: off
-OTHERS = {
-    "floordiv", "floor_divide", "mod", "remainder", "fmod", "eq", "ne", "lt", "le", "gt", "ge",
-    "and", "or", "xor", "not", "invert", "is_", "is_not", "is", "contains", "truth", "index", "pos",
-    "sign", "round", "floor", "ceil", "trunc", "gcd", "log2", "log10", "isclose", "logical_and",
-    "logical_or", "logical_not", "logical_xor", "any", "all", "where", "masked_fill", "gather",
-    "index_select", "take_along_dim", "scatter", "topk", "sort", "argsort", "argmax", "argmin",
-    "max", "min", "cumsum", "cumprod", "tril", "triu", "diag", "diagonal", "arange", "zeros",
-    "ones", "full", "empty", "linspace", "eye", "meshgrid", "outer", "dot", "mm", "mv", "baddbmm",
-    "addmm", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones",
-    "new_full", "new_empty", "new_tensor", "broadcast_to", "broadcast_tensors", "hstack", "vstack",
-    "moveaxis", "swapdims", "repeat_interleave", "one_hot", "affine_grid", "grid_sample", "logit",
-    "log1p", "expm1", "exp2", "atan", "atan2", "numel", "nelement", "size", "dim", "ndimension",
-    "stride", "item", "tolist", "is_floating_point", "is_complex", "is_nonzero", "element_size",
-    "get_device", "int", "long", "bool", "bfloat16",
-}
+# of tensors and sizes, that a file may read: what torch itself keeps there, no method
 ATTRIBUTES = {
-    "shape", "ndim", "device", "dtype", "layout", "T", "mT", "H", "mH", "real", "imag", "data",
-    "requires_grad", "is_cuda", "itemsize", "nbytes", "type", "index", "is_floating_point",
-    "is_complex", "values", "indices",
+    *(n for n, v in vars(torch._C.TensorBase).items() if isinstance(v, GetSetDescriptorType)),
+    *("itemsize", "type", "index", "values", "indices", "is_floating_point", "is_complex"),
 }
-# fmt: on
-COMPUTATIONS = WEIGHTED | LINEAR | PRODUCT | DIFFERENCE | OTHERS
 _TORCH_VALUES: dict[str, type] = {
     "dtype": torch.dtype,
     "memory_format": torch.memory_format,
@@ -86,6 +62,9 @@ def _encode_container(value: Any) -> Any:
         return {"tuple" if type(value) is tuple else "size": [encode(item) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        items = [encode(item) for item in value]
+        return {"namedtuple": [type(value).__name__, list(value._fields), items]}
     raise ConversionError(f"a value of type '{type(value).__name__}' cannot be saved")
 
 
@@ -129,6 +108,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "tuple": tuple,
     "size": torch.Size,
     "dict": dict,
+    "namedtuple": lambda parts: namedtuple(parts[0], parts[1])(*parts[2]),  # noqa: PYI024
 }
 
 
@@ -173,5 +153,5 @@ def decode_target(op: str, name: str, args: tuple[Any, ...]) -> Any:
 
 
 def _is_computation(name: str) -> bool:
-    known = {name, name.rstrip("_")} & (COMPUTATIONS | REGISTERED)
-    return bool(known) and not name.startswith("_")
+    known = row_named(name) or row_named(name.strip("_"))
+    return known is not None and not name.startswith("_")

@@ -21,8 +21,7 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node, returned
-from spikeport.convert.graph.ops import SLOPED
-from spikeport.convert.graph.roles import IN_TIME, homogeneous
+from spikeport.convert.graph.roles import IN_TIME, emits, homogeneous
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.neurons.layer import at_least_float32
 from spikeport.convert.simulation.chunk_size import chunk_size
@@ -225,7 +224,7 @@ class Run:
                 previous[index] = sum_now[-1]
                 emitted[index] = (sum_now - before).flatten(0, 1).to(value.dtype)
         self.state[node] = (sums, previous)
-        if node.meta["spikes"] and node.meta["op"] not in SLOPED:  # the neuron before it was shown
+        if emits(node):
             self._show(node, Emitted(emitted[0].unflatten(0, (steps, -1)), self.time))
         return pytree.tree_unflatten(emitted, structure)
 
@@ -236,8 +235,7 @@ class Run:
 
     def _show(self, node: fx.Node, emitted: Emitted) -> None:
         if self.watch is not None:
-            name = node.name if node.op != "call_module" else str(node.target)
-            self.watch(name, emitted)
+            self.watch(node.meta["name"], emitted)
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         """A node's value as [t, B, ...]; what is static is repeated without a copy."""

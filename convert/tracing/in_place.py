@@ -8,12 +8,12 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import location, module_of
-from spikeport.convert.graph.ops import (
+from spikeport.convert.graph.operations.spelling import (
     IN_PLACE_OPERATORS,
     function_name,
     function_named,
-    writes_in_place,
 )
+from spikeport.convert.graph.operations.table import overwrites
 from spikeport.convert.graph.set_item import set_item
 
 OVERWRITING = ("zero_", "fill_", "copy_")  # whatever was there before
@@ -39,7 +39,7 @@ def route_in_place(graph: fx.Graph, root: nn.Module) -> None:
                 user.replace_input_with(old, new)
 
     for node in list(graph.nodes):
-        if not writes_in_place(node, module_of(node, root)):
+        if not overwrites(node, root):
             continue
         overwritten, written = node.args[0] if node.args else node.kwargs["input"], node
         overwrite(overwritten, node)
@@ -84,7 +84,7 @@ def _make_out_of_place(node: fx.Node, module: nn.Module | None) -> None:
     elif node.op == "call_method":
         node.target = target.rstrip("_")
     elif target in IN_PLACE_OPERATORS:
-        node.target = getattr(operator, IN_PLACE_OPERATORS[target])
+        node.target = IN_PLACE_OPERATORS[target]
     else:
         space, _, name = (function_name(target) or "torch.").rpartition(".")
         node.target = function_named(f"{space}.{name.rstrip('_')}")

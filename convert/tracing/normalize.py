@@ -22,11 +22,12 @@ from spikeport.convert.graph.nodes import (
     place_tensor,
     unique,
 )
-from spikeport.convert.graph.ops import IDENTITY, bare_name
+from spikeport.convert.graph.operations.table import operation_name, row_named, row_of
 from spikeport.convert.tracing.in_place import route_in_place
+from spikeport.convert.tracing.lift_products import lift_products
 
 CONVOLUTIONS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def normalize(graph: fx.Graph, root: nn.Module) -> None:
@@ -37,17 +38,18 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
     """
     for node in graph.nodes:
         if node.op not in ("placeholder", "get_attr", "output"):
-            node.meta["op"] = bare_name(node, module_of(node, root))
+            node.meta["op"] = operation_name(node, module_of(node, root))
         a_view = node.op == "call_method" and node.target == "view"
         if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
-    _drop_identities(graph, IDENTITY - {"clone"})  # they return the very tensor that they take
+    _drop_identities(graph, same_tensor=True)
     route_in_place(graph, root)
-    _drop_identities(graph, {"clone"})
+    _drop_identities(graph, same_tensor=False)
     _drop_assertions(graph)
     _drop_double_transposes(graph)
     _fold_constants(graph, root)
     _lift_functional_layers(graph, root)
+    lift_products(graph, root)
     _fold_batch_norms(graph, root)
     eliminate_dead(graph)
     graph.lint()
@@ -68,7 +70,7 @@ def _drop_double_transposes(graph: fx.Graph) -> None:
         source = node.args[0] if node.args else None
         if (
             isinstance(source, fx.Node)
-            and node.meta.get("op") == source.meta.get("op") == "transpose"
+            and row_of(node) is row_of(source) is row_named("transpose")
             and len(node.args) == 3
             and set(node.args[1:]) == set(source.args[1:])
         ):
@@ -219,11 +221,19 @@ def _with_weights(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) 
     return layer
 
 
-def _drop_identities(graph: fx.Graph, names: set[str]) -> None:
+def _drop_identities(graph: fx.Graph, same_tensor: bool) -> None:
+    """Drop what returns its input; at first only where it is the very tensor."""
     for node in list(graph.nodes):
-        if node.meta.get("op") in names and node.args and isinstance(node.args[0], fx.Node):
+        row = row_of(node)
+        identity = row is not None and row.identity and (row.same_tensor or not same_tensor)
+        if (identity or _reads_data(node)) and node.args and isinstance(node.args[0], fx.Node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+
+
+def _reads_data(node: fx.Node) -> bool:
+    """``x.data``, which is ``x`` without its history."""
+    return node.target is getattr and node.args[1] == "data"
 
 
 def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:

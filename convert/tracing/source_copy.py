@@ -8,8 +8,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from spikeport.convert.graph.recurrent import drop_states
 from spikeport.convert.tracing.attention import open_attention
-from spikeport.convert.tracing.recurrent import drop_states
 from spikeport.convert.tracing.register_op import replace_modules
 
 MAKE_WEIGHTS = (WeightNorm, SpectralNorm, BasePruningMethod)  # in a hook, at every call

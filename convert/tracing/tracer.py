@@ -20,10 +20,10 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node, location, module_of
-from spikeport.convert.graph.ops import function_name
+from spikeport.convert.graph.operations.spelling import function_name
+from spikeport.convert.graph.recurrent import Recurrent
 from spikeport.convert.graph.same_padding import SamePadded
 from spikeport.convert.graph.set_item import set_item
-from spikeport.convert.tracing.recurrent import Recurrent
 from spikeport.convert.tracing.register_op import LEAVES, rewritten
 from spikeport.convert.tracing.source_copy import plain_copy
 

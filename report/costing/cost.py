@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantised import bits, quantised
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
-from spikeport.report.operations.synapses import synapse_count
 from spikeport.report.sweeping.curve import cells, shown
 from spikeport.report.sweeping.sweep import sweep
 from spikeport.report.writing import Formats, write, write_csv, write_json
@@ -155,7 +155,7 @@ class _Baseline:
         """Run one batch."""
 
         def count(layer: nn.Module, args: Any) -> None:
-            self.effective += float(synapse_count(layer, (args[0] != 0).double().sum(0)[None]))
+            self.effective += float(synapses(layer, (args[0] != 0).double()))
 
         layers = weighted_layers(self.network).values()
         handles = [layer.register_forward_pre_hook(count) for layer in layers]

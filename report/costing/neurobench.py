@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.graph.ops import HOMOGENEOUS, IDENTITY, MOVES, SLOPED, WEIGHTED
+from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.neurons import Differential
@@ -108,8 +108,7 @@ class _Tally:
 
 def weighted_layers(network: SpikingNetwork) -> dict[str, nn.Module]:
     """The convolutions and linear layers by name, in the order of the graph."""
-    nodes = [node for node in network.graph.nodes if node.op == "call_module"]
-    names = [str(node.target) for node in nodes if node.meta["op"] in WEIGHTED]
+    names = [str(node.target) for node in network.graph.nodes if _is_weighted(node)]
     return {name: network.get_submodule(name) for name in names}
 
 
@@ -126,10 +125,15 @@ def _ternary_layers(network: SpikingNetwork) -> dict[str, bool]:
     found: dict[str, bool] = {}
     presented = as_presented(network)
     for node in presented.graph.nodes:
-        if node.op == "call_module" and node.meta["op"] in WEIGHTED:
+        if _is_weighted(node):
             single = in_time(node.args[0]) and _is_ternary(presented, node.args[0])
             found[str(node.target)] = found.get(str(node.target), True) and single
     return found
+
+
+def _is_weighted(node: fx.Node) -> bool:
+    row = row_of(node)
+    return node.op == "call_module" and row is not None and row.in_time == "weighted"
 
 
 def _is_ternary(network: SpikingGraph, node: fx.Node) -> bool:
@@ -141,5 +145,6 @@ def _is_ternary(network: SpikingGraph, node: fx.Node) -> bool:
     if node.meta["role"] == "signal":
         return network.encoding.single
     sources = [source for source in node.all_input_nodes if in_time(source)]
-    keeps = node.meta["op"] in (MOVES | IDENTITY | HOMOGENEOUS) - SLOPED
+    row = row_of(node)
+    keeps = row is not None and (row.spikes.moves or row.spikes.selects)
     return keeps and bool(sources) and all(_is_ternary(network, source) for source in sources)

@@ -41,8 +41,8 @@ def pair(network: SpikingNetwork, reference: SpikingNetwork) -> dict[fx.Node, fx
         ends = [one.op == "output" for one in (node, other)]
         if not same or spiking[0] != spiking[1] or ends[0] != ends[1]:
             raise ConversionError(
-                f"the reference is built in another way than the network: '{name_of(node)}' of "
-                f"the network stands where '{name_of(other)}' does in the reference; pass the "
+                f"the reference is built in another way than the network: '{node.meta['name']}' of "
+                f"the network stands where '{other.meta['name']}' does in the reference; pass the "
                 "source model that was converted (in eval mode), or convert the reference again"
             )
     return pairs
@@ -59,13 +59,6 @@ def differences(
             if difference is not None:
                 found[node] = difference
     return found
-
-
-def name_of(node: fx.Node) -> str:
-    """The node's place in the source model, e.g. ``layer1.0.conv1`` or ``layer1.max_pool2d``."""
-    if node.op in ("call_module", "get_attr"):
-        return str(node.target)
-    return f"{node.meta.get('path', '')}.{node.meta.get('op', node.name)}".lstrip(".")
 
 
 def _difference(

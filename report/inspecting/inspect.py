@@ -15,7 +15,7 @@ from spikeport.convert.neurons import KINDS
 from spikeport.convert.simulation.run import Run, require_timesteps
 from spikeport.report.inspecting.analog_interpreter import Reading, flat, is_float
 from spikeport.report.inspecting.findings import explain
-from spikeport.report.inspecting.graph_pairing import differences, name_of, pair
+from spikeport.report.inspecting.graph_pairing import differences, pair
 from spikeport.report.inspecting.inspection import Inspection
 from spikeport.report.inspecting.integrated_gradients import effects
 from spikeport.report.inspecting.layer_errors import error_parts, rms
@@ -27,7 +27,7 @@ from spikeport.report.inspecting.swap_run import (
     reference_operation,
 )
 from spikeport.report.operations.analog_operations import analog_operations
-from spikeport.report.operations.spike_driven import spike_driven
+from spikeport.report.operations.synapses import count_synapses
 from spikeport.report.sweeping.sweep import _window
 
 USUAL_TIMESTEPS = 16  # where the network was calibrated for no T
@@ -188,17 +188,17 @@ class _Inspecting:
         """The rows, sorted, and what belongs to the network as a whole."""
         rows = []
         for node, tally in self.tallies.items():
-            row = {"layer": name_of(node), **tally.row(self.squared, self.swap_squared)}
+            row = {"layer": node.meta["name"], **tally.row(self.squared, self.swap_squared)}
             rows.append(explain(row, self.network, node, self.different.get(node)))
         rows.sort(key=lambda row: -row["gain"])
         assert self.example is not None
-        share = spike_driven(self.network, self.example)
+        synapses = count_synapses(self.network, tuple(self.example.shape[1:]))
         explained = sum(sum(t.parts.values()) for t in self.tallies.values())
         return Inspection(
             rows,
             explained / self.squared if self.squared else 1.0,
-            share.spike_driven,
-            analog_operations(self.network, share),
+            synapses.spike_driven,
+            analog_operations(self.network, synapses),
             self._info(compared),
         )
 

@@ -57,7 +57,7 @@ class Inspection:
             - ``rate_histogram``: ``{"edges": [N + 1], "counts": [N]}`` of spikes per timestep over
               neurons and images; None for what is no neuron layer.
         explained: sum of all parts, as a share of the measured output error; 1 would be all.
-        spike_driven: share of the operations that are accumulates, in [0, 1]; see ``Share``.
+        spike_driven: share of the operations that are accumulates, in [0, 1]; see ``Synapses``.
         analog: one dict for each operation on values that are not spikes: ``layer``, ``reason``,
             ``macs`` (per image and evaluation), ``every_timestep`` (False: computed once).
         info: how the network was made and measured; JSON-able. ``output_error`` is the root mean

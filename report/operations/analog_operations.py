@@ -1,4 +1,4 @@
-"""Which operations of a converted network act on values that are not spikes, and why."""
+"""Operations of a converted network that act on values that are not spikes, and why."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.graph.roles import in_time
-from spikeport.report.operations.spike_driven import Share, _name
+from spikeport.report.operations.synapses import Synapses, layer_name
 
 
-def analog_operations(network: SpikingNetwork, share: Share) -> list[dict[str, Any]]:
+def analog_operations(network: SpikingNetwork, synapses: Synapses) -> list[dict[str, Any]]:
     """One dict for each, in the order of the graph.
 
     Args:
         network: converted.
-        share: of the same network, from ``spike_driven``.
+        synapses: of the same network.
 
     Returns:
         ``layer``; ``reason``; ``macs``, of all evaluations of the layer for one image and
@@ -26,13 +26,13 @@ def analog_operations(network: SpikingNetwork, share: Share) -> list[dict[str, A
     for node in network.graph.nodes:
         if not node.op.startswith("call"):
             continue
-        name = _name(node)
-        if node.meta["role"] == "difference" or name in share.multiplies:
-            macs = share.multiplies.get(name, 0.0)
+        name = layer_name(node)
+        if node.meta["role"] == "difference" or name in synapses.macs_per_timestep:
+            macs = synapses.macs_per_timestep.get(name, 0.0)
             found.setdefault(name, _entry(name, _reason(node), macs, True))
-        elif name in share.on_input:
+        elif name in synapses.macs_once:
             reason = "reads the input itself: a constant current, computed once"
-            found.setdefault(name, _entry(name, reason, share.on_input[name], False))
+            found.setdefault(name, _entry(name, reason, synapses.macs_once[name], False))
     return list(found.values())
 
 
@@ -47,5 +47,7 @@ def _reason(node: fx.Node) -> str:
             "mean of its input"
         )
     inputs = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if in_time(arg)]
-    source = next(arg for arg in inputs if not arg.meta["spikes"])
-    return f"reads '{_name(source)}', whose values are not spikes"
+    source = next((arg for arg in inputs if not arg.meta["spikes"]), None)
+    if source is None:
+        return "its weights depend on the input"
+    return f"reads '{layer_name(source)}', whose values are not spikes"

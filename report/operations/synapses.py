@@ -3,50 +3,78 @@
 A spike of a neuron costs one accumulate for every weight it meets: kernel positions inside the
 stride and padding grid, times output channels per group. Average pooling is part of the synapse
 (the next layer's weights absorb 1/k²), a copy (concatenation, nearest upsampling) is free, and a
-sum of two spike trains delivers the spikes of both.
+sum of two spike trains delivers the spikes of both. What each operation does to spikes, and how
+many multiply-accumulates it takes, stands in its row of the table of operations.
 """
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import Tensor, fx
 
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.graph.nodes import call_node
-from spikeport.convert.graph.ops import HOMOGENEOUS, MOVES, SLOPED, WEIGHTED
-from spikeport.convert.graph.same_padding import SamePadded, pad_same
+from spikeport.convert.graph.nodes import attribute, call_node
+from spikeport.convert.graph.operations.call import Call
+from spikeport.convert.graph.operations.macs import synapses
+from spikeport.convert.graph.operations.operation import Operation
+from spikeport.convert.graph.operations.table import call_of
+from spikeport.convert.graph.roles import emits
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.simulation.encoded_network import as_presented
 from spikeport.convert.simulation.input_encoding import EventFrames
-from spikeport.report.operations.events import pass_events
-
-CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 @dataclass
 class Synapses:
-    """Fan-out of every source of spikes, for one input size.
+    """Fan-out of every source of spikes, and all multiply-accumulates, for one input size.
+
+    The operations of a layer, or of an operation without a module, are counted once here, and this
+    count is the one that is printed everywhere. Positions outside the input are no operations.
 
     Attributes:
         fanout: source name -> weighted layer -> accumulates per spike at each position, [C, ...].
             Sources are the neuron layers, the max-pools of spikes and an input made of spikes.
         quantum: source name -> value of one spike at each position, [C, ...]; None if the source
             has no common one (then each non-zero value counts as one spike).
+        on_spikes: layer -> operations of the source network, per image, that spikes replace.
         macs_once: layer -> multiply-accumulates on the constant input, per image.
         macs_per_timestep: layer -> multiply-accumulates on analog values, per image and timestep.
-        source_macs: multiply-accumulates of the source network, per image.
         neurons: number of neurons.
     """
 
-    fanout: dict[str, dict[str, Tensor]]
-    quantum: dict[str, Tensor | None]
-    macs_once: dict[str, float]
-    macs_per_timestep: dict[str, float]
-    source_macs: float
-    neurons: int
+    fanout: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    quantum: dict[str, Tensor | None] = field(default_factory=dict)
+    on_spikes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    macs_once: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    macs_per_timestep: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    neurons: int = 0
+
+    @property
+    def accumulates(self) -> float:
+        """Multiply-accumulates of the source network that spikes replace, per image."""
+        return sum(self.on_spikes.values())
+
+    @property
+    def once(self) -> float:
+        """Multiply-accumulates on the constant input, per image."""
+        return sum(self.macs_once.values())
+
+    @property
+    def each(self) -> float:
+        """Multiply-accumulates on analog values, per image and timestep."""
+        return sum(self.macs_per_timestep.values())
+
+    @property
+    def source_macs(self) -> float:
+        """Multiply-accumulates of the source network, per image."""
+        return self.accumulates + self.once + self.each
+
+    @property
+    def spike_driven(self) -> float:
+        """Share that becomes accumulates, in [0, 1], of what is not computed once."""
+        return self.accumulates / max(self.accumulates + self.each, 1.0)
 
     def total_fanout(self, source: str) -> Tensor | None:
         """Accumulates per spike of a source, over all layers it feeds, [C, ...]."""
@@ -61,41 +89,10 @@ def count_synapses(network: SpikingNetwork, image_shape: tuple[int, ...]) -> Syn
         network: converted; thresholds are read for the size of a spike.
         image_shape: [C, ...] of one input.
     """
-    counter = _Counter(as_presented(network))
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        counter = _Counter(as_presented(network))
         counter.run(torch.zeros(1, *image_shape, device=_device(network)))
-    return counter.result()
-
-
-def synapse_count(layer: nn.Module, events: Tensor) -> Tensor:
-    """Operations that a layer performs for ``events`` [1, C, ...] spikes at its input; a scalar."""
-    if isinstance(layer, nn.Linear):
-        return events.sum() * layer.out_features
-    assert isinstance(layer, nn.modules.conv._ConvNd)
-    size, convolve = layer.kernel_size, CONVOLUTIONS[len(layer.kernel_size)]
-    # every weight counts the same, so the channels of a group may be summed first
-    by_group = events[0].unflatten(0, (layer.groups, -1)).sum(1, keepdim=True)
-    ones = events.new_ones(1, 1, *size)
-    if layer.transposed:
-        output = TRANSPOSED[len(size)](
-            by_group,
-            ones,
-            None,
-            layer.stride,
-            layer.padding,
-            layer.output_padding,
-            1,
-            layer.dilation,
-        )
-    else:
-        padding: Any = layer.padding
-        if isinstance(layer, SamePadded):
-            by_group, padding = pad_same(by_group, layer, 0.0), 0
-        elif layer.padding_mode != "zeros":
-            pads = layer._reversed_padding_repeated_twice
-            by_group, padding = F.pad(by_group, pads, layer.padding_mode), 0
-        output = convolve(by_group, ones, None, layer.stride, padding, layer.dilation)
-    return output.sum() * (layer.out_channels // layer.groups)
+        return counter.result()
 
 
 def _device(network: SpikingNetwork) -> torch.device:
@@ -112,7 +109,7 @@ class _Counter:
         self.quanta: dict[fx.Node, Any] = {}
         self.leaves: dict[str, Tensor] = {}
         self.counts: dict[str, Tensor] = {}
-        self.found = Synapses({}, {}, {}, {}, 0.0, 0)
+        self.found = Synapses()
 
     def run(self, image: Tensor) -> None:
         """Visit every node in order."""
@@ -123,21 +120,12 @@ class _Counter:
                 self.values[node] = image.to(next(self.network.parameters()).dtype)
                 if node.meta["spikes"]:
                     self._new_source(node, self._input_quantum(self.values[node]))
-                continue
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
-            with torch.no_grad():
-                if node.meta["role"] == "neuron":
-                    neuron = self.network.neuron(node.target)
-                    self.values[node] = neuron.analog(args[0])
-                    theta = neuron.per_channel(neuron.threshold, args[0])
-                    self._new_source(node, theta.expand_as(args[0]))
-                    self.found.neurons += args[0].numel()
-                    continue
-                self.values[node] = call_node(self.network, node, args, kwargs)
-            if node.meta["op"] in WEIGHTED and node.op == "call_module":
-                self._count(node)
-            elif node.meta["spikes"]:
-                self._pass(node)
+            elif node.op == "get_attr":
+                self.values[node] = attribute(self.network, str(node.target)).detach()
+            elif node.meta["role"] == "neuron":
+                self._neuron(node)
+            else:
+                self._operation(node)
 
     def result(self) -> Synapses:
         """Turn the counts into fan-outs by differentiating them."""
@@ -151,8 +139,30 @@ class _Counter:
                     self.found.fanout[name][layer] = grad[0]
         return self.found
 
+    def _neuron(self, node: fx.Node) -> None:
+        neuron = self.network.neuron(str(node.target))
+        current = self.values[node.args[0]]
+        with torch.no_grad():
+            self.values[node] = neuron.analog(current)
+            theta = neuron.per_channel(neuron.threshold, current)
+        self._new_source(node, theta.expand_as(current))
+        self.found.neurons += current.numel()
+
+    def _operation(self, node: fx.Node) -> None:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
+        with torch.no_grad():
+            self.values[node] = call_node(self.network, node, args, kwargs)
+        known = call_of(node, self.network, self.values)
+        if known is None or node.meta["role"] == "shape":
+            return
+        row, call = known
+        if row.macs is not None:
+            self._multiply(node, row, call)
+        if node.meta["spikes"]:
+            self._pass(node, row, call)
+
     def _new_source(self, node: fx.Node, quantum: Tensor | None) -> None:
-        name = str(node.target) if node.op == "call_module" else node.name
+        name = node.meta["name"]
         leaf = torch.ones_like(self.values[node], dtype=torch.float64).requires_grad_()
         self.leaves[name] = self.events[node] = leaf
         self.found.fanout[name] = {}
@@ -166,41 +176,32 @@ class _Counter:
             return torch.full_like(image, encoding.unit)
         return None
 
-    def _count(self, node: fx.Node) -> None:
-        layer, source = self.network.get_submodule(node.target), node.args[0]
-        name = str(node.target)
-        dense = float(
-            synapse_count(layer, torch.ones_like(self.values[source], dtype=torch.float64)).detach()
-        )
-        self.found.source_macs += dense
-        if source in self.events:
-            count = synapse_count(layer, self.events[source])
+    def _multiply(self, node: fx.Node, row: Operation, call: Call) -> None:
+        """Count the operations of a node that multiplies."""
+        assert row.macs is not None
+        name, dense = layer_name(node), row.macs(call)
+        if node.meta["role"] == "static":
+            self.found.macs_once[name] += dense
+        elif node.meta["role"] == "weighted" and call.source in self.events:
+            self.found.on_spikes[name] += dense
+            count = synapses(call.module, self.events[call.source])
             self.counts[name] = self.counts[name] + count if name in self.counts else count
-        else:
-            where = (
-                self.found.macs_once
-                if node.meta["role"] == "static"
-                else self.found.macs_per_timestep
-            )
-            where[name] = where.get(name, 0.0) + dense
+        elif node.meta["role"] != "constant":
+            self.found.macs_per_timestep[name] += dense
 
-    def _pass(self, node: fx.Node) -> None:
-        quantum = self._quantum(node)
-        if node.meta["role"] == "difference" and node.meta["op"] not in SLOPED:
+    def _pass(self, node: fx.Node, row: Operation, call: Call) -> None:
+        """Count the spikes that come out of a node that is no neuron."""
+        spiking = [source for source in node.all_input_nodes if source.meta["spikes"]]
+        common = all(self.quanta.get(source) is not None for source in spiking)
+        quantum = row.spikes.quantum(call, self.quanta) if common else None
+        if emits(node):
             self._new_source(node, quantum)
             return
-        self.events[node] = pass_events(self.network, node, self.values, self.events)
+        self.events[node] = row.spikes.count(call, self.events)
         if quantum is not None:
             self.quanta[node] = quantum
 
-    def _quantum(self, node: fx.Node) -> Any:
-        """Spike values after an op that moves or selects spikes; None after one that mixes them."""
-        sources = [s for s in node.all_input_nodes if s.meta["spikes"]]
-        moves = node.meta["op"] in (HOMOGENEOUS | MOVES) - SLOPED
-        if not moves or any(self.quanta.get(source) is None for source in sources):
-            return None
-        args, kwargs = fx.node.map_arg(
-            (node.args, node.kwargs), lambda s: self.quanta.get(s, self.values[s])
-        )
-        with torch.no_grad():
-            return call_node(self.network, node, args, kwargs)
+
+def layer_name(node: fx.Node) -> str:
+    """The layer that a node calls, however often it is called, or the operation's own name."""
+    return str(node.target) if node.op == "call_module" else str(node.meta["name"])

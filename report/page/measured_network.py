@@ -11,7 +11,7 @@ from spikeport.convert.simulation.input_encoding import EventFrames
 from spikeport.report.costing.cost import Cost, cost
 from spikeport.report.inspecting.inspect import inspect
 from spikeport.report.inspecting.inspection import Inspection
-from spikeport.report.operations.spike_driven import Share, spike_driven
+from spikeport.report.operations.synapses import Synapses, count_synapses
 from spikeport.report.page.confusion import Differences
 from spikeport.report.page.spike_traces import Trace, record
 from spikeport.report.sweeping.curve import Curve
@@ -34,7 +34,7 @@ class Subject:
         inspection: at ``T``; None where none was asked for.
         cost: at ``T``, of the inspected images; None as above, or where the output is no class
             scores.
-        share: what of the source network's operations becomes accumulates.
+        synapses: operations of the source network, and which of them become accumulates.
         traces: of a few layers while ``image`` is shown.
         image: [C, ...].
         T: the number of timesteps that the page speaks of: the one that the network is calibrated
@@ -48,7 +48,7 @@ class Subject:
     differences: Differences
     inspection: Inspection | None
     cost: Cost | None
-    share: Share
+    synapses: Synapses
     traces: list[Trace]
     image: Tensor
     T: int
@@ -99,7 +99,7 @@ def examine(
         differences,
         inspection,
         costs,
-        spike_driven(network, image[None]),
+        count_synapses(network, tuple(image.shape)),
         record(network, image, layers, min(T, TRACED)),
         image,
         T,

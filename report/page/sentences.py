@@ -51,7 +51,7 @@ def headline(subject: Subject) -> list[Figure]:
     return [
         *found,
         Figure("spikes per neuron", decimal(row["spikes_per_neuron"]), f"per image, {at}"),
-        Figure("spike-driven", percent(subject.share.spike_driven), "of the operations in time"),
+        Figure("spike-driven", percent(subject.synapses.spike_driven), "of the operations in time"),
         Figure(
             "energy, estimate",
             _energy(row),
@@ -74,7 +74,7 @@ def summary(subject: Subject) -> dict[str, str]:
         "Agreement": percent(row["agreement"]),
         "Output error": percent(row["output_error"]),
         "Spikes per neuron": decimal(row["spikes_per_neuron"]),
-        "Spike-driven": percent(subject.share.spike_driven),
+        "Spike-driven": percent(subject.synapses.spike_driven),
         "ACs": amount(row["acs"]),
         "MACs": amount(row["macs"]),
         "Energy, estimate": _energy(row),

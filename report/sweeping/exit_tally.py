@@ -62,7 +62,7 @@ class ExitTally:
         images, synapses = self.times.total(), self.counter.synapses
         mean = sum(time * count for time, count in self.times.items()) / images
         acs = self.accumulates / images
-        macs = sum(synapses.macs_once.values()) + mean * sum(synapses.macs_per_timestep.values())
+        macs = synapses.once + mean * synapses.each
         return {
             "timesteps": mean,
             "top1": self.correct / labelled if labelled else None,

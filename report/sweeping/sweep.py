@@ -179,13 +179,11 @@ class _Tally:
         """The rows."""
         assert self.counter is not None
         synapses = self.counter.synapses
-        once = sum(synapses.macs_once.values())
-        each = sum(synapses.macs_per_timestep.values())
         scored = self.labelled and self.classifies
         rows = []
         for time in self.wanted:
             acs = self.accumulates[time] / self.images
-            macs = once + each * time
+            macs = synapses.once + synapses.each * time
             spikes = self.spikes[time] / self.images / synapses.neurons
             rows.append(
                 {

@@ -3,20 +3,20 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import Neuron, SpikingNetwork, build
 from spikeport.convert.graph.nodes import location
-from spikeport.report.operations.spike_driven import spike_driven
+from spikeport.convert.graph.operations.table import call_of
+from spikeport.report.operations.synapses import count_synapses
 from spikeport.scripts.coverage.models import Entry, create
 from spikeport.zoo.timm_layers import simplify
 
 TIMESTEPS = (8, 32, 128)
 NEURON = Neuron(64, 64)  # random weights amplify: fewer levels need a longer T in deep networks
 IMAGES = 3
-RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu"}
 EQUAL = 1e-5  # relative, largest difference to largest magnitude
 
 
@@ -36,13 +36,13 @@ def convert(entry: Entry, known: dict[str, Any]) -> dict[str, Any]:
     """
     model, x = prepared(entry, known)
     network = build(model, x, NEURON, simplify=simplify)
-    share = spike_driven(network, x[:1])
+    synapses = count_synapses(network, tuple(x.shape[1:]))
     found: dict[str, Any] = {
         "difference": difference(model, network, x),
         "left": left(network),
         "neurons": len(network.neurons),
-        "macs": share.accumulates + share.once + sum(share.multiplies.values()),
-        "share": share.spike_driven,
+        "macs": synapses.source_macs,
+        "share": synapses.spike_driven,
     }
     del network
     if found["difference"] > EQUAL:
@@ -57,9 +57,19 @@ def left(network: SpikingNetwork) -> list[str]:
     rectifiers = [
         f"{node.meta['op']} in {location(node)}"
         for node in network.graph.nodes
-        if node.meta.get("op") in RECTIFIERS and not node.meta["spikes"]
+        if _is_rectifier(node, network) and not node.meta["spikes"]
     ]
     return rectifiers + network.analog_layers()
+
+
+def _is_rectifier(node: fx.Node, network: SpikingNetwork) -> bool:
+    """Whether it should have become a neuron, or have turned a neuron's spikes."""
+    known = call_of(node, network)
+    if known is None:
+        return False
+    row, call = known
+    sloped = row.spikes.homogeneous and not row.spikes.selects
+    return sloped or (row.activation is not None and row.activation(call) is not None)
 
 
 @torch.no_grad()

@@ -15,14 +15,10 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.graph.nodes import call_node
-from spikeport.convert.graph.ops import IDENTITY, WEIGHTED
-from spikeport.convert.graph.roles import IN_TIME
+from spikeport.convert.graph.operations.table import row_of
+from spikeport.convert.graph.roles import IN_TIME, emits
 from spikeport.convert.neurons import Neuron
 from spikeport.scripts.peers.peer import Layer
-
-POOLS = {"max_pool1d", "max_pool2d", "max_pool3d"}
-# act on each channel by itself and commute with a positive factor on it
-BY_CHANNEL = IDENTITY | POOLS | {"avg_pool2d", "adaptive_avg_pool2d"}
 
 
 class FoldedNetwork:
@@ -50,13 +46,13 @@ class FoldedNetwork:
         wanted = _wanted_scales(network)
         for node in self.nodes:
             self.scale[node] = self._fold(node, wanted.get(node))
-        pools = sum(node.meta.get("op") in POOLS for node in self.nodes)
+        pools = sum(map(emits, self.nodes))
         self.differences = [f"{pools} max-pool(s) on the spikes of each timestep"] if pools else []
         self.last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
 
     def _fold(self, node: fx.Node, wanted: Tensor | None) -> Tensor | None:
         """Prepare a node; returns the scale of its output."""
-        op, source = node.meta.get("op"), next(iter(node.all_input_nodes), None)
+        source = next(iter(node.all_input_nodes), None)
         if node.meta["role"] == "neuron":
             theta = self.network.neuron(str(node.target)).threshold
             self._convert(node, node.args[0], theta)
@@ -73,19 +69,21 @@ class FoldedNetwork:
         for each in node.all_input_nodes:
             if node.meta["role"] != "shape":
                 self._convert(node, each, wanted)
-        return wanted if op == "add" else None
+        return wanted if _is_sum(node) else None
 
     def _passed(self, node: fx.Node, source: fx.Node) -> Tensor | None:
         """The scale after an operation that acts on channels by themselves; None for others."""
         before, after = source.meta.get("shape"), node.meta.get("shape")
-        scale, op = self.scale[source], node.meta["op"]
-        if scale is None or len(node.all_input_nodes) > 1 or not before or not after:
+        scale, row = self.scale[source], row_of(node)
+        if scale is None or row is None or len(node.all_input_nodes) > 1:
             return None
-        if op in BY_CHANNEL:
+        if not before or not after:
+            return None
+        if row.by_channel:
             return scale
-        if op == "flatten" and len(after) == 2:
+        if row.engine == "flatten" and len(after) == 2:
             return scale.repeat_interleave(after[1] // before[1])
-        if op == "mean" and len(before) == 4 and after[1:2] == before[1:2]:
+        if row.window is not None and len(before) == 4 and after[1:2] == before[1:2]:
             return scale
         return None
 
@@ -191,7 +189,7 @@ def _require_plain(network: SpikingNetwork) -> None:
         if neuron.channel_dim != 1:
             raise ConversionError(f"--against: '{name}' has its channels last; only [B, C, ...]")
     for node in network.graph.nodes:
-        if node.meta["role"] == "difference" and node.meta["op"] not in POOLS:
+        if node.meta["role"] == "difference" and not emits(node):
             raise ConversionError(
                 f"--against: '{node.meta['op']}' (node '{node.name}') acts on the running mean of "
                 "its input, which other tools cannot do"
@@ -210,11 +208,16 @@ def _wanted_scales(network: SpikingNetwork) -> dict[fx.Node, Tensor]:
         todo = [node.args[0]]
         while todo:
             source = todo.pop()
-            summed = source.meta["op"] == "add" and _same_shapes(source)
+            summed = _is_sum(source) and _same_shapes(source)
             if len(source.users) == 1 and (summed or _folds_weights(source, network)):
                 wanted[source] = theta
                 todo += source.all_input_nodes if summed else []
     return wanted
+
+
+def _is_sum(node: fx.Node) -> bool:
+    row = row_of(node)
+    return row is not None and row.engine == "add"
 
 
 def _same_shapes(node: fx.Node) -> bool:
@@ -224,7 +227,8 @@ def _same_shapes(node: fx.Node) -> bool:
 
 
 def _folds_weights(node: fx.Node, network: SpikingNetwork) -> bool:
-    if node.op != "call_module" or node.meta["op"] not in WEIGHTED:
+    row = row_of(node)
+    if node.op != "call_module" or row is None or row.in_time != "weighted":
         return False
     layer: Any = network.get_submodule(str(node.target))
     if isinstance(layer, nn.Linear):

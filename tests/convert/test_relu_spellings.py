@@ -33,7 +33,7 @@ FUNCTIONS = {
     "torch.clamp none": (lambda x: torch.clamp(x, 0, None), RELU, "clamp"),
     "x.clamp_": (lambda x: x.clamp_(0, 6), RELU6, "clamp"),
     "x.clamp max min": (lambda x: x.clamp(max=6, min=0), RELU6, "clamp"),
-    "x.clip": (lambda x: x.clip(0, 6), RELU6, "clip"),
+    "x.clip": (lambda x: x.clip(0, 6), RELU6, "clamp"),
     "x.clamp_min": (lambda x: x.clamp_min(0), RELU, "clamp_min"),
     "torch.clamp_min_": (lambda x: torch.clamp_min_(x, 0), RELU, "clamp_min"),
     "x.clamp_max": (lambda x: x.clamp_max(1.5), (-INF, 1.5), "clamp_max"),

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node
+from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import IN_TIME, homogeneous, in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.neurons import Neuron, NeuronLayer
@@ -88,7 +89,7 @@ class CudaRun(Run):
         """Whether a node adds two currents of neurons, and nothing else reads the sum."""
         users = list(node.users)
         return (
-            node.meta["op"] == "add"
+            _is_sum(node)
             and len(node.args) == 2
             and not node.kwargs
             and all(map(in_time, node.args))
@@ -197,6 +198,11 @@ class CudaRun(Run):
         out, previous = emit_difference(after.rows(at_mean), previous, self.time, not whole)
         self.state[node] = total, previous
         return after.tensor(out).flatten(0, 1)
+
+
+def _is_sum(node: fx.Node) -> bool:
+    row = row_of(node)
+    return row is not None and row.engine == "add"
 
 
 def may_differentiate(network: SpikingGraph, x: Tensor) -> bool:

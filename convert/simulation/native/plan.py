@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from spikeport.convert.graph.ops import IDENTITY
+from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import in_time
 from spikeport.convert.graph.same_padding import Conv2dSame, MaxPool2dSame
-from spikeport.convert.simulation.native.pools import AVERAGES, LARGEST, window_of
+from spikeport.convert.simulation.native.pools import LARGEST, window_of
 from spikeport.cpu.synapses import Geometry
 
 MOST_WEIGHTS = 2**24  # of a linear layer behind an average pool to several positions
-CONCATENATIONS = {"cat", "concat", "concatenate"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Plan:
         return rank in (2, 3, 4) and per_channel and small and _is_float32(neuron)
 
     def _is_native_pool(self, node: fx.Node) -> bool:
-        if node.meta["op"] not in ("max_pool1d", "max_pool2d") or node.op != "call_module":
+        if _taken_as(node) != "max_pool" or node.op != "call_module":
             return False
         pool: Any = self._modules[str(node.target)]
         plain = isinstance(pool, (nn.MaxPool1d, nn.MaxPool2d))
@@ -110,10 +109,10 @@ class Plan:
             return [Current(node, True)]
         if node in self.packed:
             return [Spikes(node)]
-        op = node.meta["op"]
-        if op in IDENTITY and source_of(node) is not None:
+        taken = _taken_as(node)
+        if taken == "pass" and source_of(node) is not None:
             return self._parts(source_of(node))
-        if op == "add" and self._adds_alike(node):
+        if taken == "add" and self._adds_alike(node):
             return self._parts(node.args[0]) + self._parts(node.args[1])
         if node.meta["role"] == "weighted" and self._has_native_weights(node):
             wires = self._wires(source_of(node), 0)
@@ -171,19 +170,19 @@ class Plan:
             return None
         if node in self.packed:
             return [Wire(node, first)]
-        op, shape = node.meta["op"], node.meta.get("shape")
-        if op in IDENTITY or self._only_reshapes(node):
+        taken, shape = _taken_as(node), node.meta.get("shape")
+        if taken == "pass" or self._only_reshapes(node):
             return self._wires(source_of(node), first)
-        if op == "add" and self._adds_alike(node):
+        if taken == "add" and self._adds_alike(node):
             pair = [self._wires(arg, first) for arg in node.args]
             return None if None in pair else [*pair[0], *pair[1]]  # type: ignore[misc]
-        if op in AVERAGES and self._is_side_by_side(node):
+        if taken == "average" and self._is_side_by_side(node):
             inner = self._wires(source_of(node), first)
             if inner is None or any(wire.pool for wire in inner):
                 return None
             return [replace(wire, pool=node) for wire in inner]
         listed = source_of(node)
-        if op in CONCATENATIONS and _dim(node) in (1, 1 - len(shape)) and _is_list(listed):
+        if taken == "concatenate" and _dim(node) in (1, 1 - len(shape)) and _is_list(listed):
             found: list[Wire] = []
             for part in listed:
                 wires = self._wires(part, first)
@@ -211,12 +210,13 @@ class Plan:
         before, after = source.meta.get("shape"), node.meta.get("shape")
         if before is None or after is None:
             return False
-        if node.meta["op"] == "adaptive_avg_pool2d":
-            return before == after
-        pooled = source.meta["op"] in AVERAGES and self._is_side_by_side(source)
+        if _taken_as(node) == "average":
+            window = window_of(node, self._network, tuple(before[2:])) if len(before) == 4 else None
+            return before == after and window == (1, 1)
+        pooled = _taken_as(source) == "average" and self._is_side_by_side(source)
         one_map = source in self.packed or pooled or self._only_reshapes(source)
         flat = [before[0], math.prod(before[1:])]
-        return node.meta["op"] in ("flatten", "reshape", "view") and one_map and after == flat
+        return _taken_as(node) == "flatten" and one_map and after == flat
 
 
 def source_of(node: fx.Node) -> Any:
@@ -267,6 +267,12 @@ def _last_uses(nodes: list[fx.Node]) -> dict[fx.Node, int]:
         uses = (place[user] if runs_in_order(user) else found[user] for user in node.users)
         found[node] = max(uses, default=place[node])
     return found
+
+
+def _taken_as(node: fx.Node) -> str | None:
+    """How the engine takes an operation into synapses, if it does."""
+    row = row_of(node)
+    return row.engine if row is not None else None
 
 
 def _dim(node: fx.Node) -> Any:

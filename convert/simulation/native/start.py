@@ -8,7 +8,7 @@ from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.native.layouts import as_convolutions_read
 from spikeport.convert.simulation.native.run import NativeRun
-from spikeport.convert.simulation.run import Run
+from spikeport.convert.simulation.run import Run, sized_in_time
 from spikeport.cpu.loader import why_unavailable
 
 
@@ -48,4 +48,6 @@ def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
         return "it does not differentiate, and the network is in training mode or x needs gradients"
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return "it does not call the modules, and one of them has hooks"
+    if sized_in_time(network.graph):
+        return "sizes of values that change in time shape one that does not"
     return None

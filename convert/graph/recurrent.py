@@ -33,7 +33,17 @@ class GRU(Recurrent, nn.GRU):
         return super().forward(input)[0], None
 
 
-OPENED: dict[type[nn.Module], Any] = {nn.LSTM: LSTM, nn.GRU: GRU}
+class RNN(Recurrent, nn.RNN):
+    """Elman recurrence over such a sequence."""
+
+    op_name = "rnn"
+
+    def forward(self, input: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """[B, L, C] to [B, L, C']."""
+        return super().forward(input)[0], None
+
+
+OPENED: dict[type[nn.Module], Any] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 
 
 def drop_states(module: nn.Module) -> None:

@@ -1,0 +1,64 @@
+"""Where the channels of a value [B, ...] stand after an operation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from spikeport.convert.graph.operations.call import Call
+
+# (call, axis before, dimensions before, dimensions after) -> axis after
+ChannelRule = Callable[[Call, int, int, int], int]
+
+
+def kept(call: Call, axis: int, before: int, after: int) -> int:
+    """The same axis; the last one stays the last one."""
+    return after - 1 if 1 < axis == before - 1 else min(axis, after - 1)
+
+
+def second(call: Call, axis: int, before: int, after: int) -> int:
+    """Dimension 1, as convolutions have them."""
+    return 1 if after > 1 else 0
+
+
+def last(call: Call, axis: int, before: int, after: int) -> int:
+    """The last dimension, as linear layers have them."""
+    return after - 1
+
+
+def permuted(call: Call, axis: int, before: int, after: int) -> int:
+    """Where ``permute(*dims)`` puts the axis."""
+    dims = call.given("dims")
+    return _place(dims, axis, before) if isinstance(dims, (tuple, list)) else axis
+
+
+def exchanged(call: Call, axis: int, before: int, after: int) -> int:
+    """Where ``transpose(dim0, dim1)`` puts the axis."""
+    pair = [call.given(name) for name in ("dim0", "dim1")]
+    if not all(isinstance(dim, int) for dim in pair):
+        return axis
+    first, other = (dim % before for dim in pair)
+    return {first: other, other: first}.get(axis, axis)
+
+
+def reversed_pair(call: Call, axis: int, before: int, after: int) -> int:
+    """Where ``t()`` puts the axis of a matrix."""
+    return 1 - axis if before == 2 else axis
+
+
+def moved(call: Call, axis: int, before: int, after: int) -> int:
+    """Where ``movedim(source, destination)`` puts the axis."""
+    pairs = [call.given(name) for name in ("source", "destination")]
+    sources, targets = (
+        [dim % before for dim in (pair if isinstance(pair, (tuple, list)) else [pair])]
+        for pair in pairs
+    )
+    rest = [dim for dim in range(before) if dim not in sources]
+    order: list[int | None] = [None] * before
+    for source, target in zip(sources, targets, strict=True):
+        order[target] = source
+    places = iter(rest)
+    return [next(places) if dim is None else dim for dim in order].index(axis)
+
+
+def _place(dims: Sequence[Any], axis: int, ndim: int) -> int:
+    plain = [dim % ndim if isinstance(dim, int) else -1 for dim in dims]
+    return plain.index(axis) if axis in plain else axis

@@ -1,0 +1,1 @@
+"""The rows of the table, by family; ``ROWS`` of each file are collected in ``table.py``."""

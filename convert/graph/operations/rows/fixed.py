@@ -1,0 +1,110 @@
+"""Arithmetic on sizes, and what may act on constants and on the constant input only."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from spikeport.convert.graph.operations.operation import Example, Operation
+from spikeport.convert.graph.operations.spikes import UNKNOWN
+
+_OF_TWO_SIZES = (
+    *("floordiv", "floor_divide", "mod", "remainder", "fmod", "eq", "ne", "lt", "le", "gt", "ge"),
+    *("less", "less_equal", "greater", "greater_equal", "not_equal", "and", "or", "xor"),
+    *("bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift", "gcd", "lcm"),
+)
+_OF_ONE = (
+    *("not", "invert", "bitwise_not", "truth", "sign", "sgn", "signbit", "round", "floor", "ceil"),
+    *("trunc", "fix", "frac", "isnan", "isinf", "isfinite", "isneginf", "isposinf"),
+    *("int", "long", "short", "bool", "byte", "char", "item", "tolist"),
+)
+_OF_SEVERAL = (
+    *("is", "is_not", "contains", "index", "isclose", "allclose", "equal", "logical_and"),
+    *("logical_or", "logical_not", "logical_xor", "any", "all", "argsort", "argmax", "argmin"),
+    *("diag", "diag_embed", "diagflat", "meshgrid", "broadcast_tensors", "one_hot", "cov"),
+    *("searchsorted", "bucketize", "nonzero", "argwhere", "unique", "bincount", "histc"),
+    *("heaviside", "nextafter", "ldexp", "frexp", "polar", "complex", "cartesian_prod"),
+    *("combinations", "kron", "block_diag", "embedding_bag", "isin", "count_nonzero"),
+    *("atleast_1d", "atleast_2d", "atleast_3d", "tril_indices", "triu_indices", "vander"),
+    *("scalar_tensor", "can_cast", "result_type", "promote_types", "new_tensor", "tensor"),
+    *("as_tensor", "asarray", "from_numpy", "sqrt_int", "prod_int"),
+)
+_SIZES = (
+    *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_floating_point"),
+    *(
+        "is_complex",
+        "is_nonzero",
+        "element_size",
+        "get_device",
+        "is_contiguous",
+        "broadcast_shapes",
+    ),
+    *("storage_offset", "data_ptr", "is_tensor", "dtype"),
+)
+_MADE_OF_SIZES = (
+    "arange",
+    "zeros",
+    "ones",
+    "full",
+    "empty",
+    "linspace",
+    "logspace",
+    "eye",
+    "range",
+)
+_LIKE = (
+    *("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full"),
+    *("new_empty",),
+)
+
+
+_EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
+    "argmax": lambda x: (x, 1),
+    "argmin": lambda x: (x, 1),
+    "argsort": lambda x: (x, 1),
+    "floor": lambda x: (x,),
+    "round": lambda x: (x,),
+    "sign": lambda x: (x,),
+    "gt": lambda x: (x, 0.1),
+    "lt": lambda x: (x, 0.1),
+    "remainder": lambda x: (x, 0.7),
+    "logical_not": lambda x: (x > 0,),
+    "bool": lambda x: (x,),
+    "floordiv": lambda x: (x.shape[2], 2),
+    "mod": lambda x: (x.shape[2], 4),
+}
+
+ROWS = [
+    *(
+        Operation(
+            name,
+            "fixed",
+            UNKNOWN,
+            arguments=("input", "other"),
+            examples=(Example(_EXAMPLES[name]),) if name in _EXAMPLES else (),
+        )
+        for name in (*_OF_TWO_SIZES, *_OF_ONE, *_OF_SEVERAL)
+    ),
+    *(Operation(name, "fixed", UNKNOWN) for name in _MADE_OF_SIZES),
+    *(Operation(name, "shape", UNKNOWN) for name in _SIZES),
+    *(
+        Operation(
+            name,
+            "shape",
+            UNKNOWN,
+            examples=(
+                Example(
+                    {
+                        "full_like": lambda x: (x, 0.5),
+                        "new_full": lambda x: (x, x.shape, 0.5),
+                        "new_zeros": lambda x: (x, x.shape),
+                        "new_ones": lambda x: (x, x.shape),
+                    }.get(name, lambda x: (x,))
+                ),
+            ),
+        )
+        for name in _LIKE
+        if "empty" not in name
+    ),
+    *(Operation(name, "shape", UNKNOWN) for name in _LIKE if "empty" in name),
+]

@@ -1,0 +1,191 @@
+"""Layers with weights: convolutions, linear and recurrent layers, embeddings."""
+
+import torch
+from torch import nn
+
+from spikeport.convert.graph.channel_affine import ChannelAffine
+from spikeport.convert.graph.operations.channels import last, second
+from spikeport.convert.graph.operations.macs import of_bilinear, of_recurrence, of_weights
+from spikeport.convert.graph.operations.operation import Example, Operation
+from spikeport.convert.graph.operations.spikes import MIXED
+from spikeport.convert.graph.recurrent import GRU, LSTM, RNN
+from spikeport.convert.graph.same_padding import Conv2dSame
+
+_CONV = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "bias",
+    "padding_mode",
+)
+_TRANSPOSED = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "output_padding",
+    "groups",
+    "bias",
+    "dilation",
+    "padding_mode",
+)
+_CALL = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_CALL_TRANSPOSED = (
+    *("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+)
+_RECURRENT = (
+    *("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"),
+    "bidirectional",
+)
+_CELL = ("input_size", "hidden_size", "bias")
+
+
+def _convolution(dims: int, cls: type[nn.Module], *others: type[nn.Module]) -> Operation:
+    shape = (4, 9) if dims == 1 else (4, 6, 6) if dims == 2 else (4, 3, 4, 4)
+    kernel = torch.linspace(-1, 1, 4 * 2 * 3**dims).view(4, 2, *[3] * dims)
+    return Operation(
+        f"conv{dims}d",
+        "weighted",
+        MIXED,
+        layers=dict.fromkeys((cls, *others), _CONV),
+        arguments=_CALL,
+        constant=("weight", "bias"),
+        channels=second,
+        macs=of_weights,
+        examples=(
+            Example(
+                lambda x: (x, kernel, None, 2, 1, 1, 2),
+                shape,
+                layer=lambda cls: cls(4, 4, 3, 2, 1 if cls is not Conv2dSame else 0, groups=2),
+            ),
+        ),
+    )
+
+
+def _transposed(dims: int, cls: type[nn.Module]) -> Operation:
+    shape = (4, 5) if dims == 1 else (4, 4, 4) if dims == 2 else (4, 2, 3, 3)
+    kernel = torch.linspace(-1, 1, 4 * 2 * 3**dims).view(4, 2, *[3] * dims)
+    return Operation(
+        f"conv_transpose{dims}d",
+        "weighted",
+        MIXED,
+        layers={cls: _TRANSPOSED},
+        arguments=_CALL_TRANSPOSED,
+        constant=("weight", "bias"),
+        channels=second,
+        macs=of_weights,
+        examples=(
+            Example(
+                lambda x: (x, kernel, None, 2, 1, 1, 2),
+                shape,
+                layer=lambda cls: cls(4, 4, 3, 2, 1, 1, 2),
+            ),
+        ),
+    )
+
+
+ROWS = [
+    _convolution(1, nn.Conv1d),
+    _convolution(2, nn.Conv2d, Conv2dSame),
+    _convolution(3, nn.Conv3d),
+    _transposed(1, nn.ConvTranspose1d),
+    _transposed(2, nn.ConvTranspose2d),
+    _transposed(3, nn.ConvTranspose3d),
+    Operation(
+        "linear",
+        "weighted",
+        MIXED,
+        layers={nn.Linear: ("in_features", "out_features", "bias")},
+        arguments=("input", "weight", "bias"),
+        constant=("weight", "bias"),
+        channels=last,
+        macs=of_weights,
+        examples=(
+            Example(
+                lambda x: (x, torch.linspace(-1, 1, 18).view(3, 6), torch.ones(3)),
+                layer=lambda cls: cls(6, 5),
+            ),
+        ),
+    ),
+    Operation(
+        "bilinear",
+        "product",
+        MIXED,
+        layers={nn.Bilinear: ("in1_features", "in2_features", "out_features", "bias")},
+        arguments=("input1", "input2", "weight", "bias"),
+        channels=last,
+        macs=of_bilinear,
+        examples=(
+            Example(
+                lambda x: (x, x.flip(-1), torch.linspace(-1, 1, 72).view(2, 6, 6)),
+                layer=lambda cls: cls(6, 6, 3),
+            ),
+        ),
+    ),
+    Operation(
+        "channel_affine",
+        "linear",
+        MIXED,
+        layers={ChannelAffine: ("channels",)},
+        channels=second,
+        examples=(Example(layer=lambda cls: cls(4)),),
+    ),
+    *(
+        Operation(
+            name,
+            "difference",
+            MIXED,
+            layers={cls: (*_RECURRENT, *more)},
+            arguments=("input", "hx"),
+            channels=last,
+            macs=of_recurrence,
+            examples=(
+                Example(shape=(5, 6), layer=lambda cls: cls(6, 4, batch_first=True)),
+                Example(
+                    shape=(5, 6),
+                    layer=lambda cls: cls(6, 3, 2, batch_first=True, bidirectional=True),
+                ),
+            ),
+        )
+        for name, cls, more in (
+            ("lstm", LSTM, ("proj_size",)),
+            ("gru", GRU, ()),
+            ("rnn", RNN, ("nonlinearity",)),
+        )
+    ),
+    *(
+        Operation(
+            f"{name}_cell",
+            "difference",
+            MIXED,
+            layers={cls: (*_CELL, *more)},
+            arguments=("input", "hx"),
+            channels=last,
+            macs=of_recurrence,
+            examples=(Example(shape=(6,), layer=lambda cls: cls(6, 4)),),
+        )
+        for name, cls, more in (
+            ("lstm", nn.LSTMCell, ()),
+            ("gru", nn.GRUCell, ()),
+            ("rnn", nn.RNNCell, ("nonlinearity",)),
+        )
+    ),
+    Operation(
+        "embedding",
+        "fixed",
+        layers={nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx")},
+        arguments=("input", "weight"),
+        channels=last,
+        examples=(
+            Example(
+                lambda x: ((x[:, 0, 0] > 0).long(), torch.linspace(-1, 1, 8).view(2, 4)),
+                layer=lambda cls: cls(2, 4),
+            ),
+        ),
+    ),
+]
