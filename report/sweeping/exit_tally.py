@@ -11,7 +11,7 @@ from spikeport.convert import SpikingNetwork, processes
 from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.convert.simulation.emitted import Emitted
 from spikeport.report.operations.energy import EnergyTable
-from spikeport.report.operations.spike_counter import SpikeCounter
+from spikeport.report.operations.spike_counter import PerImage, SpikeCounter
 
 
 class ExitTally:
@@ -54,24 +54,24 @@ class ExitTally:
         self.spikes += spikes
         self.accumulates += accumulates
 
-    def row(self, labelled: int, energy: EnergyTable) -> dict[str, Any]:
+    def row(self, labelled: int, energy: EnergyTable, of_one: PerImage) -> dict[str, Any]:
         """As a row of a ``Curve``, with the mean T as ``timesteps`` and what the rule was.
 
         ``exit_times`` are the numbers of images that stopped at each T.
         """
-        images, synapses = self.times.total(), self.counter.synapses
+        images = self.times.total()
         mean = sum(time * count for time, count in self.times.items()) / images
         acs = self.accumulates / images
-        macs = synapses.once + mean * synapses.each
+        macs = of_one.once + mean * of_one.each
         return {
             "timesteps": mean,
             "top1": self.correct / labelled if labelled else None,
             "agreement": self.agreed / images,
             "output_error": None,
-            "spikes_per_neuron": self.spikes / images / synapses.neurons,
+            "spikes_per_neuron": self.spikes / images / of_one.neurons,
             "acs": acs,
             "macs": macs,
-            "energy_uj": energy.microjoules(acs, macs, synapses.neurons * mean),
+            "energy_uj": energy.microjoules(acs, macs, of_one.neurons * mean),
             "at_most": self.timesteps,
             "exit": asdict(self.exit),
             "exit_times": {str(time): self.times[time] for time in sorted(self.times)},

@@ -1,7 +1,7 @@
 """Accuracy against latency and energy: every T from one run."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_
 from spikeport.convert.simulation.emitted import Emitted
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.operations.energy import CMOS_45NM_FP32, EnergyTable
-from spikeport.report.operations.spike_counter import SpikeCounter
+from spikeport.report.operations.spike_counter import PerImage, SpikeCounter
 from spikeport.report.sweeping.curve import Curve
 from spikeport.report.sweeping.exit_tally import ExitTally
 
@@ -100,8 +100,9 @@ class _Tally:
         self.network, self.wanted, self.early_exits = network, wanted, early_exits
         self.on_batch = on_batch
         self.reference = network.analog if reference is None else reference
-        self.counter: SpikeCounter | None = None
-        self.exits: list[ExitTally] = []
+        self.counter = SpikeCounter(network)
+        last = wanted[-1]
+        self.exits = [ExitTally(network, last, e, self.counter) for e in early_exits]
         self.so_far: dict[str, tuple[float, float]] = {}  # spikes and accumulates of one batch
         self.images = self.labelled = self.source_correct = 0
         self.classifies = True
@@ -112,16 +113,12 @@ class _Tally:
         self.spikes = dict.fromkeys(wanted, 0.0)
         self.accumulates = dict.fromkeys(wanted, 0.0)
 
-    def _begin(self, images: Tensor) -> None:
-        encoding, last = self.network.encoding, self.wanted[-1]
-        encoding.check(self.network, images, last)
-        self.counter = SpikeCounter(self.network, tuple(encoding.batch(images).shape[1:]))
-        self.exits = [ExitTally(self.network, last, e, self.counter) for e in self.early_exits]
-
     def add(self, images: Tensor, labels: Tensor | None) -> None:
         """Simulate one batch."""
-        if self.counter is None:
-            self._begin(images)
+        encoding = self.network.encoding
+        encoding.check(self.network, images, self.wanted[-1])
+        first = encoding.batch(images)
+        self.counter.expect(tuple(first.shape[1:]), len(first))
         still = self.network.encoding.still(images, self.wanted[-1])
         source = self.reference(still)
         self.classifies = is_scores(source)
@@ -152,17 +149,18 @@ class _Tally:
         curves = (self.correct, self.agreed, self.spikes, self.accumulates, self.square_error)
         own = [float(self.images), float(self.labelled), float(self.source_correct), self.square]
         own += [float(curve[time]) for curve in curves for time in self.wanted]
+        own += astuple(self.counter.totals)
         added = processes.added(torch.tensor(own, dtype=torch.float64)).tolist()
         self.images, self.labelled, self.source_correct = map(round, added[:3])
         self.square, places = added[3], iter(added[4:])
         for curve in curves:
             curve.update({time: next(places) for time in self.wanted})
+        self.counter.totals = PerImage(*places)
         for tally in self.exits:
             tally.add_other_processes()
 
     def _watch(self, name: str, emitted: Emitted) -> None:
         """Count what a layer emitted, up to each wanted T."""
-        assert self.counter is not None
         begin = 0
         spikes, accumulates = self.so_far.get(name, (0.0, 0.0))
         ends = {time - emitted.first for time in self.wanted} | {emitted.timesteps}
@@ -177,14 +175,13 @@ class _Tally:
 
     def curve(self, energy: EnergyTable) -> Curve:
         """The rows."""
-        assert self.counter is not None
-        synapses = self.counter.synapses
+        of_one = self.counter.totals.mean(self.images)
         scored = self.labelled and self.classifies
         rows = []
         for time in self.wanted:
             acs = self.accumulates[time] / self.images
-            macs = synapses.once + synapses.each * time
-            spikes = self.spikes[time] / self.images / synapses.neurons
+            macs = of_one.once + of_one.each * time
+            spikes = self.spikes[time] / self.images / of_one.neurons
             rows.append(
                 {
                     "timesteps": time,
@@ -194,14 +191,14 @@ class _Tally:
                     "spikes_per_neuron": spikes,
                     "acs": acs,
                     "macs": macs,
-                    "energy_uj": energy.microjoules(acs, macs, synapses.neurons * time),
+                    "energy_uj": energy.microjoules(acs, macs, of_one.neurons * time),
                 }
             )
         return Curve(rows, self._info(energy))
 
     def _info(self, energy: EnergyTable) -> dict[str, Any]:
-        assert self.counter is not None
-        synapses = self.counter.synapses
+        of_one = self.counter.totals.mean(self.images)
+        neurons = of_one.neurons
         scored = self.labelled and self.classifies
         levels = sorted({neuron.model.levels for neuron in self.network.neurons.values()})
         return {
@@ -209,16 +206,16 @@ class _Tally:
             "images": self.images,
             "labelled_images": self.labelled,
             "source_top1": self.source_correct / self.labelled if scored else None,
-            "source_macs": synapses.source_macs,
-            "source_energy_uj": energy.microjoules(0, synapses.source_macs, synapses.neurons),
+            "source_macs": of_one.source_macs,
+            "source_energy_uj": energy.microjoules(0, of_one.source_macs, of_one.neurons),
             "energy_table": str(energy),
             "levels_per_timestep": levels,
             "readout": _window(self.network.readout_delay),
             "latency": "streaming: one sweep of T timesteps",
             "encoding": str(self.network.encoding),
-            "neurons": synapses.neurons,
+            "neurons": int(neurons) if neurons.is_integer() else neurons,
             "analog_layers": self.network.analog_layers(),
-            "early_exits": [tally.row(self.labelled, energy) for tally in self.exits],
+            "early_exits": [tally.row(self.labelled, energy, of_one) for tally in self.exits],
         }
 
 
