@@ -7,34 +7,16 @@ contracted (weights for each head). As layers they receive spikes and accumulate
 """
 
 import math
-import string
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from spikeport.convert.graph.nodes import attribute, call_node, place, unique
-from spikeport.convert.graph.operations.call import Call
+from spikeport.convert.graph.operations.einstein import Product
 from spikeport.convert.graph.operations.table import call_of, operation_name
 
 CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-class Product(NamedTuple):
-    """An Einstein sum of two tensors, with something that is added to it.
-
-    Attributes:
-        factors: two arguments of a node.
-        terms: an index (a letter) for each dimension of each.
-        out: for those of the result.
-        offset: added to it, or None.
-    """
-
-    factors: tuple[Any, Any]
-    terms: tuple[str, str]
-    out: str
-    offset: Any = None
 
 
 @torch.no_grad()
@@ -46,10 +28,10 @@ def lift_products(graph: fx.Graph, root: nn.Module) -> None:
     """
     for node in list(graph.nodes):
         known = call_of(node, root)
-        read = _READERS.get(known[0].name) if known is not None else None
-        if known is None or read is None or node.op not in ("call_function", "call_method"):
+        if known is None or node.op not in ("call_function", "call_method"):
             continue
-        product = read(known[1])
+        row, call = known
+        product = row.einstein_sum(call) if row.einstein_sum is not None else None
         if product is None or not all(isinstance(f, fx.Node) for f in product.factors):
             continue
         constant = [factor.op == "get_attr" for factor in product.factors]
@@ -161,72 +143,3 @@ class _Lifting:
 
     def _value(self, node: fx.Node) -> Any:
         return node.meta["value"]
-
-
-def _rank(factor: Any) -> int | None:
-    value = factor.meta.get("value") if isinstance(factor, fx.Node) else None
-    return value.ndim if isinstance(value, Tensor) else None
-
-
-def _matrices(left: Any, right: Any, offset: Any = None) -> Product | None:
-    """The product of matrices, batches of them, or vectors."""
-    ranks = [rank for rank in (_rank(left), _rank(right)) if rank]
-    if len(ranks) != 2:
-        return None
-    letters = string.ascii_lowercase
-    batch = letters[: max(*ranks, 2) - 2]
-    first = (batch[len(batch) - max(ranks[0] - 2, 0) :] + "yz")[-ranks[0] :]
-    other = batch[len(batch) - max(ranks[1] - 2, 0) :] + ("zx" if ranks[1] > 1 else "z")
-    out = batch + ("y" if ranks[0] > 1 else "") + ("x" if ranks[1] > 1 else "")
-    return Product((left, right), (first, other), out, offset)
-
-
-def _of_matmul(call: Call) -> Product | None:
-    operands = [leaf for leaf in call.leaves() if isinstance(leaf, fx.Node)]
-    return _matrices(operands[0], operands[1]) if len(operands) == 2 else None
-
-
-def _with_offset(first: str, second: str) -> Callable[[Call], Product | None]:
-    def read(call: Call) -> Product | None:
-        scaled = any(call.given(name, 1) != 1 for name in ("alpha", "beta"))
-        if scaled:
-            return None
-        return _matrices(call.given(first), call.given(second), call.given("input"))
-
-    return read
-
-
-def _of_einsum(call: Call) -> Product | None:
-    equation, operands = call.given("equation"), call.given("operands")
-    if not isinstance(equation, str) or "->" not in equation or len(operands) != 2:
-        return None
-    terms, _, out = equation.replace(" ", "").partition("->")
-    first, _, other = terms.partition(",")
-    ranks = [_rank(operand) for operand in operands]
-    if "..." in equation:
-        unused = [i for i in string.ascii_letters if i not in equation]
-        spread = [
-            (rank or 0) - len(term.replace("...", ""))
-            for rank, term in zip(ranks, (first, other), strict=True)
-            if "..." in term
-        ]
-        dots = "".join(unused[: max(spread)])
-        first, other = (
-            term.replace("...", dots[len(dots) - (rank or 0) + len(term) - 3 :])
-            for rank, term in zip(ranks, (first, other), strict=True)
-        )
-        out = out.replace("...", dots)
-    if [len(first), len(other)] != ranks:
-        return None
-    return Product((operands[0], operands[1]), (first, other), out)
-
-
-_READERS: dict[str, Callable[[Call], Product | None]] = {
-    "matmul": _of_matmul,
-    "bmm": _of_matmul,
-    "mm": _of_matmul,
-    "mv": _of_matmul,
-    "addmm": _with_offset("mat1", "mat2"),
-    "baddbmm": _with_offset("batch1", "batch2"),
-    "einsum": _of_einsum,
-}

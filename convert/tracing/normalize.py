@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.channel_affine import ChannelAffine
@@ -22,11 +23,10 @@ from spikeport.convert.graph.nodes import (
     place_tensor,
     unique,
 )
-from spikeport.convert.graph.operations.table import operation_name, row_named, row_of
+from spikeport.convert.graph.operations.table import call_of, operation_name, row_named, row_of
 from spikeport.convert.tracing.in_place import route_in_place
 from spikeport.convert.tracing.lift_products import lift_products
 
-CONVOLUTIONS = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -115,17 +115,9 @@ def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
 def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
     """``F.conv2d(x, weight, …)`` with constant weights becomes an ``nn.Conv2d``."""
     for node in list(graph.nodes):
-        if node.op != "call_function":
+        layer = _lifted(node, root) if node.op == "call_function" else None
+        if layer is None:
             continue
-        op = node.meta["op"]
-        if op not in ("linear", "batch_norm") and op not in CONVOLUTIONS:
-            continue
-        build = _layer_of_call(op)
-        bound = _constant_arguments(node, root, build)
-        if bound is None:
-            continue
-        with torch.no_grad():
-            layer = build(**bound)
         path = _path_of_layer(graph, root, node, layer)
         place(root, path, layer.train(False))
         with graph.inserting_before(node):
@@ -135,6 +127,20 @@ def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:
         node.replace_all_uses_with(new)
         graph.erase_node(node)
     eliminate_dead(graph)
+
+
+@torch.no_grad()
+def _lifted(node: fx.Node, root: nn.Module) -> nn.Module | None:
+    """The layer that a call is, if all but its input is constant."""
+    constants = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    values = {source: attribute(root, str(source.target)) for source in constants}
+    known = call_of(node, root, values)
+    if known is None or known[0].lift is None:
+        return None
+    row, call = known
+    given = [call.argument(name) for name in row.arguments[1:]]
+    changes = any(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(given))
+    return None if changes or row.lift is None else row.lift(call)
 
 
 def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Module) -> str:
@@ -153,72 +159,6 @@ def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Mo
 
 def _called(graph: fx.Graph, path: str) -> bool:
     return any(node.op == "call_module" and node.target == path for node in graph.nodes)
-
-
-def _constant_arguments(node: fx.Node, root: nn.Module, build: Any) -> dict[str, Any] | None:
-    """The call's arguments by name, without the input; None if one depends on the input."""
-    names = build.__code__.co_varnames[: build.__code__.co_argcount]
-    found = dict(zip(names, node.args[1:], strict=False)) | {
-        key: value for key, value in node.kwargs.items() if key != "input"
-    }
-    for key, value in found.items():
-        if isinstance(value, fx.Node):
-            if value.op != "get_attr":
-                return None
-            found[key] = attribute(root, value.target)
-    return found
-
-
-def _layer_of_call(op: str) -> Any:
-    def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-        return _with_weights(layer, weight, bias)
-
-    def convolution(
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> nn.Module:
-        build: Any = CONVOLUTIONS[op]
-        layer = build(
-            weight.shape[1] * groups,
-            weight.shape[0],
-            tuple(weight.shape[2:]),
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias is not None,
-        )
-        return _with_weights(layer, weight, bias)
-
-    def batch_norm(
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> nn.Module:
-        if training or running_mean is None:
-            return nn.BatchNorm1d(1, track_running_stats=False)
-        layer = nn.BatchNorm1d(len(running_mean), eps, affine=weight is not None)
-        layer.running_mean, layer.running_var = running_mean, running_var
-        return _with_weights(layer, weight, bias)
-
-    return {"linear": linear, "batch_norm": batch_norm}.get(op, convolution)
-
-
-def _with_weights(layer: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.Module:
-    for name, value in (("weight", weight), ("bias", bias)):
-        if value is not None:
-            kept = value if isinstance(value, nn.Parameter) else nn.Parameter(value.detach())
-            setattr(layer, name, kept)
-    return layer
 
 
 def _drop_identities(graph: fx.Graph, same_tensor: bool) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.channels import ChannelRule, kept
+from spikeport.convert.graph.operations.einstein import Product
 from spikeport.convert.graph.operations.spikes import UNKNOWN, SpikeRule
 
 # What an operation does in time:
@@ -80,6 +81,9 @@ class Operation:
         engine: how the native engine takes it into the synapses before a neuron.
         window: (rows, columns) that an average pool makes one of, for a map of a size (H, W);
             None where windows overlap, are padded or are not known before data.
+        lift: the layer in the place of a function that is called with weights that never change;
+            the call has their values.
+        einstein_sum: the product of two tensors that it is, or None for a call that is none.
         trains: whether gradients pass through it usefully in fine-tuning.
         examples: of calls; the first one is the usual one.
     """
@@ -102,6 +106,8 @@ class Operation:
     by_channel: bool = False
     engine: Engine | None = None
     window: Callable[[Call, tuple[int, int]], tuple[int, int] | None] | None = None
+    lift: Callable[[Call], nn.Module] | None = None
+    einstein_sum: Callable[[Call], Product | None] | None = None
     trains: bool = True
     examples: tuple[Example, ...] = ()
 

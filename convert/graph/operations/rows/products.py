@@ -7,6 +7,8 @@ form; what is left here has two factors that depend on the input.
 import torch
 
 from spikeport.convert.graph.operations.call import Call
+from spikeport.convert.graph.operations.einstein import of_einsum as product_of_einsum
+from spikeport.convert.graph.operations.einstein import of_matrices, with_offset
 from spikeport.convert.graph.operations.macs import (
     of_attention,
     of_contraction,
@@ -57,6 +59,7 @@ ROWS = [
         "product",
         MIXED,
         arguments=("input", "other"),
+        einstein_sum=of_matrices,
         macs=of_product,
         examples=(
             Example(lambda x: (x, _turned(x))),
@@ -69,6 +72,7 @@ ROWS = [
         "product",
         MIXED,
         arguments=("input", "mat2"),
+        einstein_sum=of_matrices,
         macs=of_product,
         examples=(Example(lambda x: (x, _turned(x)), shape=(4, 6)),),
     ),
@@ -78,6 +82,7 @@ ROWS = [
         MIXED,
         ("mv", "dot", "vdot", "inner", "outer", "ger", "tensordot"),
         arguments=("input", "mat2"),
+        einstein_sum=of_matrices,
         macs=of_contraction,
         examples=(Example(lambda x: (x, torch.linspace(-1, 1, 24).view(4, 6)), shape=(4,)),),
     ),
@@ -86,6 +91,7 @@ ROWS = [
         "product",
         MIXED,
         arguments=("equation", "*operands"),
+        einstein_sum=product_of_einsum,
         macs=of_einsum,
         examples=(
             Example(lambda x: ("bchw,bdhw->bcd", x, x.flip(1))),
@@ -100,6 +106,7 @@ ROWS = [
             MIXED,
             arguments=("input", first, second),
             macs=of_product,
+            einstein_sum=with_offset(first, second),
             examples=(example,),
         )
         for name, first, second, example in (

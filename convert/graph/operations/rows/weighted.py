@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from spikeport.convert.graph.channel_affine import ChannelAffine
+from spikeport.convert.graph.operations import lifted
 from spikeport.convert.graph.operations.channels import last, second
 from spikeport.convert.graph.operations.macs import of_bilinear, of_recurrence, of_weights
 from spikeport.convert.graph.operations.operation import Example, Operation
@@ -57,6 +58,7 @@ def _convolution(dims: int, cls: type[nn.Module], *others: type[nn.Module]) -> O
         constant=("weight", "bias"),
         channels=second,
         macs=of_weights,
+        lift=lifted.convolution(cls),
         examples=(
             Example(
                 lambda x: (x, kernel, None, 2, 1, 1, 2),
@@ -79,6 +81,7 @@ def _transposed(dims: int, cls: type[nn.Module]) -> Operation:
         constant=("weight", "bias"),
         channels=second,
         macs=of_weights,
+        lift=lifted.transposed_convolution(cls),
         examples=(
             Example(
                 lambda x: (x, kernel, None, 2, 1, 1, 2),
@@ -105,6 +108,7 @@ ROWS = [
         constant=("weight", "bias"),
         channels=last,
         macs=of_weights,
+        lift=lifted.linear,
         examples=(
             Example(
                 lambda x: (x, torch.linspace(-1, 1, 18).view(3, 6), torch.ones(3)),
@@ -124,6 +128,27 @@ ROWS = [
             Example(
                 lambda x: (x, x.flip(-1), torch.linspace(-1, 1, 72).view(2, 6, 6)),
                 layer=lambda cls: cls(6, 6, 3),
+            ),
+        ),
+    ),
+    Operation(
+        "batch_norm",  # folded into the layer before it, or a channel_affine
+        "linear",
+        MIXED,
+        layers=dict.fromkeys(
+            (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+            ("num_features", "eps", "momentum", "affine", "track_running_stats"),
+        ),
+        arguments=(
+            *("input", "running_mean", "running_var", "weight", "bias", "training", "momentum"),
+            "eps",
+        ),
+        channels=second,
+        lift=lifted.batch_norm,
+        examples=(
+            Example(
+                lambda x: (x, torch.linspace(-1, 1, 4), torch.linspace(0.5, 1, 4)),
+                layer=lambda cls: cls(4),
             ),
         ),
     ),
