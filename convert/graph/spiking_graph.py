@@ -18,6 +18,7 @@ from spikeport.convert.graph.nodes import (
     place_tensor,
     returned,
 )
+from spikeport.convert.graph.portable import from_records, to_records
 from spikeport.convert.neurons import NeuronLayer
 from spikeport.cpu import loader
 from spikeport.cuda.available import why_unavailable
@@ -62,6 +63,13 @@ class SpikingGraph(nn.Module):
         name_nodes(self.graph)
         self._adopt(root)
         self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickle, see ``portable.py``."""
+        return {**super().__getstate__(), "graph": to_records(self.graph)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "graph": from_records(state["graph"])})
 
     def _adopt(self, root: nn.Module) -> None:
         """Take over what the graph refers to, parents before children."""

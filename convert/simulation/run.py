@@ -58,9 +58,7 @@ class Run:
             elif all(source in self.static for source in node.all_input_nodes) and node.meta[
                 "role"
             ] in ("constant", "shape", "static"):
-                args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.static.__getitem__)
-                self.static[node] = call_node(network, node, args, kwargs)
-                network.check_guard(node, self.static[node])
+                self.static[node] = self._call_static(node)
 
     def default_chunk(self) -> int:
         """Timesteps at once where the caller leaves it open."""
@@ -123,6 +121,11 @@ class Run:
             elif role == "shape":
                 values[node] = self._folded_shape(node, values, steps)
                 self.network.check_guard(node, values[node])
+                if node not in self.static:
+                    self.static[node] = self._plain_shape(node, values, steps)
+            elif role == "static":
+                if node not in self.static:
+                    self.static[node] = self._call_static(node)
             elif role in IN_TIME:
                 values[node] = self._in_time(node, values, steps)
                 if node in sources:
@@ -269,6 +272,41 @@ class Run:
 
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), stand_in)
         return call_node(self.network, node, args, kwargs)
+
+    def _plain_shape(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        """Sizes as they are for the batch, of values that change in time too."""
+
+        def stand_in(source: fx.Node) -> Any:
+            if source.meta["role"] not in IN_TIME:
+                return self.static[source]
+            return pytree.tree_map_only(
+                Tensor,
+                lambda v: v.new_empty(()).expand(v.shape[0] // steps, *v.shape[1:]),
+                values[source],
+            )
+
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), stand_in)
+        return call_node(self.network, node, args, kwargs)
+
+    def _call_static(self, node: fx.Node) -> Any:
+        """The value of a node that does not change in time."""
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.static.__getitem__)
+        value = call_node(self.network, node, args, kwargs)
+        self.network.check_guard(node, value)
+        return value
+
+
+def sized_in_time(graph: fx.Graph) -> bool:
+    """Whether sizes of values that change in time shape a value that does not."""
+    sized: set[fx.Node] = set()
+    for node in graph.nodes:
+        sources = node.all_input_nodes
+        if node.meta["role"] == "shape":
+            if any(s in sized or s.meta["role"] in IN_TIME for s in sources):
+                sized.add(node)
+        elif node.meta["role"] == "static" and any(source in sized for source in sources):
+            return True
+    return False
 
 
 def _select(structure: Any, rows: Tensor, batch: int) -> Any:

@@ -161,13 +161,16 @@ class _Counter:
         if node.meta["spikes"]:
             self._pass(node, row, call)
 
-    def _new_source(self, node: fx.Node, quantum: Tensor | None) -> None:
-        name = node.meta["name"]
-        leaf = torch.ones_like(self.values[node], dtype=torch.float64).requires_grad_()
-        self.leaves[name] = self.events[node] = leaf
-        self.found.fanout[name] = {}
-        self.found.quantum[name] = None if quantum is None else quantum[0].detach()
+    def _new_source(self, node: fx.Node, quantum: Any) -> None:
+        name, value = node.meta["name"], self.values[node]
+        several = isinstance(value, tuple)  # values and their places
+        leaf = torch.ones_like(value[0] if several else value, dtype=torch.float64)
+        self.leaves[name] = leaf.requires_grad_()
+        self.events[node] = (leaf, *value[1:]) if several else leaf
         self.quanta[node] = quantum
+        of_value = quantum[0] if several and quantum is not None else quantum
+        self.found.fanout[name] = {}
+        self.found.quantum[name] = None if of_value is None else of_value[0].detach()
 
     def _input_quantum(self, image: Tensor) -> Tensor | None:
         """The value of an input spike; None where it differs from image to image."""

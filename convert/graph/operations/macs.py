@@ -95,7 +95,8 @@ def of_einsum(call: Call) -> float:
 
 def of_bilinear(call: Call) -> float:
     """Of x1 A x2 + b: its two contractions."""
-    weight, out = call.module.weight, call.value
+    weight = call.argument("weight")
+    out = call.value
     rows = out.numel() // out.shape[-1]
     return float(rows * weight.numel() + rows * weight.shape[0] * weight.shape[2])
 

@@ -102,12 +102,11 @@ ROWS = [
     _move(
         "hstack",
         "dstack",
-        "vstack",
-        "row_stack",
         "column_stack",
         arguments=("tensors",),
         examples=(Example(lambda x: ((x, x),), shape=(4,)),),
     ),
+    _move("vstack", "row_stack", arguments=("tensors",)),  # along the batch
     Operation(
         "flatten",
         "linear",
@@ -155,7 +154,7 @@ ROWS = [
         channels=exchanged,
         examples=(Example(lambda x: (x, 1, 2)),),
     ),
-    _move("t", channels=reversed_pair, examples=(Example(lambda x: (x[0],), shape=(4, 6)),)),
+    _move("t", channels=reversed_pair),  # turns the batch away
     _move("adjoint", examples=(_PLAIN,)),
     _move(
         "movedim",
