@@ -31,6 +31,10 @@ TABLE: dict[str, tuple[str, str]] = {
 ROOMS: dict[str, str] = {
     "convert/neurons": "errors",
     "convert/graph": "errors neurons",
+    "convert/graph/operations": "nodes same_padding channel_affine recurrent set_item",
+    "convert/graph/operations/rows": (
+        "call channels einstein lifted macs operation spikes windows"
+    ),
     "convert/tracing": "errors graph",
     "convert/simulation": "errors graph neurons",
     "convert/simulation/gpu": "emitted run",

@@ -51,8 +51,8 @@ an operation stands in one row (`convert/graph/operations/`); this page is print
   bytes), deepcopy, pickle. "all", or what failed.
 
 Operations are known however they are written: as functions of `torch`, `torch.nn.functional`,
-`torch.special`, `torch.linalg`, as operators, methods of tensors, modules, in place. Products with a
-constant (`x @ W`, `einsum`, `addmm`, `bmm`) are layers. What has no row is refused by name before
+`torch.special`, `torch.linalg`, as operators, methods of tensors, modules, in place. Products with
+a constant (`x @ W`, `einsum`, `addmm`, `bmm`) are layers. What has no row is refused by name before
 any data is read; `sp.register_op` gives it one (see [coverage.md](coverage.md)).
 """
 
@@ -75,7 +75,10 @@ def page(done: dict[str, str]) -> str:
     lines = [INTRODUCTION]
     for family in table.FAMILIES:
         lines += [f"\n## {str(family.__doc__).splitlines()[0].rstrip('.')}\n"]
-        lines += ["| operation | layers | in time | spikes | MACs | does |", "|---|---|---|---|---|---|"]
+        lines += [
+            "| operation | layers | in time | spikes | MACs | does |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [f"| {' | '.join(_cells(row))} | {done[row.name]} |" for row in family.ROWS]
     return "\n".join(lines) + "\n"
 
