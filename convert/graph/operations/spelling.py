@@ -113,7 +113,13 @@ def _named_functions() -> dict[str, Callable[..., Any]]:
     return found
 
 
+def _plainness(item: tuple[str, Callable[..., Any]]) -> tuple[bool, bool]:
+    """Sorts the names of one function: public ones, and the one that it has itself, first."""
+    bare = item[0].rpartition(".")[2]
+    return bare.startswith("_"), bare != getattr(item[1], "__name__", bare)
+
+
 _FUNCTIONS = _named_functions()
 _FUNCTION_NAMES: dict[Any, str] = {}
-for _name, _function in _FUNCTIONS.items():
+for _name, _function in sorted(_FUNCTIONS.items(), key=_plainness):
     _FUNCTION_NAMES.setdefault(_function, _name)

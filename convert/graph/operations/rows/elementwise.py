@@ -63,7 +63,7 @@ ROWS = [
     _of_one("reciprocal", at=_above),
     _of_one("sin"),
     _of_one("cos"),
-    _of_one("tan"),
+    _of_one("tan", at=lambda x: 0.3 * x),
     _of_one("asin", "arcsin", at=_inside),
     _of_one("acos", "arccos", at=_inside),
     _of_one("atan", "arctan"),

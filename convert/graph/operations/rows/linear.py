@@ -167,7 +167,6 @@ ROWS = [
         MIXED,
         arguments=("input", "mask", "source"),
         constant=("mask",),
-        examples=(Example(lambda x: (x, _MASK.expand(x.shape), x.flip(1))),),
     ),
     Operation(
         "select_scatter",

@@ -290,9 +290,8 @@ ROWS = [
         "channel_shuffle",
         "linear",
         MOVED,
-        ("native_channel_shuffle",),
-        {nn.ChannelShuffle: ("groups",)},
-        ("input", "groups"),
+        layers={nn.ChannelShuffle: ("groups",)},
+        arguments=("input", "groups"),
         examples=(Example(lambda x: (x, 2), layer=lambda cls: cls(2)),),
     ),
     _move(

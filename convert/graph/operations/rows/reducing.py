@@ -109,5 +109,4 @@ ROWS = [
     _reduction("logsumexp"),
     _reduction("median", "nanmedian", "mode", "quantile"),
     _reduction("topk", "kthvalue", "sort", example=lambda x: (x, 2)),
-    _reduction("renorm", example=lambda x: (x + 0.1, 2, 1, 1.0)),
 ]
