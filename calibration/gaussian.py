@@ -16,7 +16,7 @@ from spikeport.calibration.threshold import (
     filled,
     fit_threshold,
     known_range,
-    require_fires,
+    warn_if_silent,
 )
 from spikeport.convert import SpikingNetwork
 
@@ -63,7 +63,7 @@ class GaussianThreshold:
         """Set every neuron's threshold from one pass over the data.
 
         Raises:
-            ConversionError: unusable data; a layer that never fires on it.
+            ConversionError: unusable data.
         """
         neurons = network.neurons
         found = {name: Moments(neuron.channels) for name, neuron in neurons.items()}
@@ -82,7 +82,7 @@ class GaussianThreshold:
                 levels = self.timesteps * neuron.max_up
                 span = best_range(moments.mean, moments.deviation, levels)
                 span = torch.where(moments.highest > 0, span, torch.zeros_like(span))
-            require_fires(name, span)
+            warn_if_silent(name, span)
             fit_threshold(neuron, filled(span) / neuron.max_up)
 
 

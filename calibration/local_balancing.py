@@ -16,7 +16,7 @@ from spikeport.calibration.threshold import (
     filled,
     fit_threshold,
     known_range,
-    require_fires,
+    warn_if_silent,
 )
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
@@ -63,7 +63,7 @@ class LocalThresholdBalancing:
         """Set every neuron's threshold.
 
         Raises:
-            ConversionError: unusable data; a layer that never fires on it.
+            ConversionError: unusable data.
         """
         neurons = network.neurons
         ranges = {name: n.threshold.new_zeros(n.channels) for name, n in neurons.items()}
@@ -73,7 +73,7 @@ class LocalThresholdBalancing:
                 network.analog(images)
         for name, neuron in neurons.items():
             require_finite(name, ranges[name])
-            require_fires(name, ranges[name])
+            warn_if_silent(name, ranges[name])
             fit_threshold(neuron, filled(ranges[name]) / neuron.max_up)
 
     def _balance(self, neuron: NeuronLayer, span: Tensor) -> Callable[[Tensor], Tensor]:

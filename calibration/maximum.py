@@ -14,7 +14,7 @@ from spikeport.calibration.threshold import (
     filled,
     fit_threshold,
     known_range,
-    require_fires,
+    warn_if_silent,
 )
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 
@@ -69,6 +69,6 @@ class MaxThreshold(ThresholdPass):
                 span = torch.full_like(span, known)
             elif neuron.low != 0:
                 span = span * self.headroom
-            require_fires(name, span)
+            warn_if_silent(name, span)
             span = filled(span if span.ndim else span[None])
             fit_threshold(neuron, span / self.per_range(neuron))

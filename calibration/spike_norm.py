@@ -9,7 +9,7 @@ from spikeport.calibration.threshold import (
     check_headroom,
     fit_threshold,
     known_range,
-    require_fires,
+    warn_if_silent,
 )
 
 
@@ -47,7 +47,7 @@ class SpikeNorm(LayerwisePass):
         largest = max(view.memory.get("largest", 0.0), float(found))
         known = known_range(neuron)
         if known is None:
-            require_fires(view.name, found.new_tensor(largest))
+            warn_if_silent(view.name, found.new_tensor(largest))
         view.memory["largest"] = largest
-        span = neuron.threshold.new_full((neuron.channels,), known or largest)
+        span = neuron.threshold.new_full((neuron.channels,), known or largest or 1.0)
         fit_threshold(neuron, span / neuron.max_up)

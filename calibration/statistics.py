@@ -141,5 +141,5 @@ def by_channel(neuron: NeuronLayer, values: Tensor) -> Tensor:
 
 
 def magnitude(neuron: NeuronLayer, current: Tensor) -> Tensor:
-    """What a threshold has to cover: what is above 0 of a ReLU's, else the absolute value."""
-    return current.clamp_min(0) if neuron.low == 0 else current.abs()
+    """The magnitudes that a threshold has to cover, within the range of the activation."""
+    return current.clamp(neuron.low, neuron.high).abs()

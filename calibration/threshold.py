@@ -1,6 +1,7 @@
 """What all threshold passes share: known ranges, head-room, silent channels, granularity."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,14 +62,14 @@ class ThresholdPass:
         """Set every neuron's threshold from one pass over the data.
 
         Raises:
-            ConversionError: see ``collect``; or a layer that never fires on the calibration data.
+            ConversionError: see ``collect``.
         """
         neurons = network.neurons
         known = {name for name, neuron in neurons.items() if known_range(neuron) is not None}
         found = collect(network, batches, progress, known)  # counting takes most of the time
         for name in neurons:
             if name not in known:
-                require_fires(name, found[name].maximum)
+                warn_if_silent(name, found[name].maximum)
         if self.scope == "layer":
             found = {name: histogram.merged() for name, histogram in found.items()}
         elif self.scope == "model":
@@ -114,22 +115,28 @@ def _pooled_by_kind(
 
 
 def known_range(neuron: NeuronLayer) -> float | None:
-    """The largest magnitude of an activation that is bounded, such as 6; None for the others."""
-    known = [abs(end) for end in (neuron.low, neuron.high) if end and math.isfinite(end)]
-    return max(known) if known else None
+    """The largest magnitude of an activation that is bounded, such as 6; None for the others.
+
+    One finite end is not enough: ``clamp(x, min=-0.2)`` has no bound above.
+    """
+    ends = (abs(neuron.low), abs(neuron.high))
+    return max(ends) if all(map(math.isfinite, ends)) else None
 
 
 def filled(span: Tensor) -> Tensor:
-    """Ranges with the largest one where nothing was seen (0), any shape."""
-    return torch.where(span > 0, span, span.max())
+    """Ranges with the largest one where nothing was seen (0), any shape; 1 if nothing was."""
+    largest = span.max()
+    return torch.where(span > 0, span, torch.where(largest > 0, largest, torch.ones_like(largest)))
 
 
-def require_fires(name: str, largest: Tensor) -> None:
-    """Raise ConversionError for a layer without any current above 0."""
+def warn_if_silent(name: str, largest: Tensor) -> None:
+    """Warn of a layer without any current above 0: it is silent at any threshold."""
     if not bool((largest > 0).any()):
-        raise ConversionError(
+        warnings.warn(
             f"layer '{name}' never fires on the calibration data: no current above 0 in any "
-            "channel. Pass more images, or check their normalisation and the model's weights."
+            "channel. It stays silent on such images; if that surprises you, pass more images, or "
+            "check their normalisation and the model's weights",
+            stacklevel=3,
         )
 
 

@@ -86,7 +86,8 @@ class _Lifting:
             math.prod(sizes[i] for i in part) for part in (shared, summed, free)
         )
         order = [self.own.index(i) for i in shared + free + summed]
-        weight = self.value.permute(order).reshape(groups * outputs, inputs).contiguous()
+        # a view where it can be one: weights that are used elsewhere too stay the same tensor
+        weight = self.value.permute(order).reshape(groups * outputs, inputs)
         if not shared:
             layer: Any = nn.Linear(inputs, outputs, False)
         else:

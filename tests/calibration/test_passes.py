@@ -136,8 +136,10 @@ def test_a_silent_channel_gets_the_layers_range(net, batches):
 def test_a_layer_that_never_fires_is_named(net, batches):
     net.conv1.bias.data.fill_(-1e4)
     snn = build(net, batches[0], Neuron(1, 1))
-    with pytest.raises(ConversionError, match="layer 'relu' never fires on the calibration data"):
+    with pytest.warns(UserWarning, match="layer 'relu' never fires on the calibration data"):
         calibrate(snn, batches, progress=False)
+    # it is 0 at any threshold, and the rest of the network works
+    assert (snn(batches[0], 64) - snn.analog(batches[0])).abs().max() < 0.1
 
 
 def test_a_current_that_is_not_finite_is_named(snn, batches):
@@ -204,3 +206,20 @@ def test_a_recipe_for_one_t_asks_for_it(snn, batches):
 def test_options_out_of_range_are_refused(bad):
     with pytest.raises(ConversionError, match="expected"):
         bad()
+
+
+@pytest.mark.parametrize("span", [(-0.2, None), (None, 0.3), (-0.1, 0.4)])
+@pytest.mark.parametrize(
+    "pass_", [MaxThreshold(), PercentileThreshold()], ids=["max", "percentile"]
+)
+def test_a_clamp_with_one_end_does_not_saturate_at_the_other(span, pass_):
+    class Clamp(nn.Module):
+        def forward(self, x):
+            return x.clamp(*span)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), Clamp(), nn.Linear(8, 3)).eval()
+    x = 2 * torch.randn(64, 6)
+    snn = build(net, x, Neuron(2, 2))
+    pass_(snn, [x])
+    assert (snn(x, 512) - net(x)).abs().max() < 0.02 * net(x).abs().max()

@@ -113,10 +113,10 @@ def _named_functions() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def _plainness(item: tuple[str, Callable[..., Any]]) -> tuple[bool, bool]:
-    """Sorts the names of one function: public ones, and the one that it has itself, first."""
+def _plainness(item: tuple[str, Callable[..., Any]]) -> tuple[bool, bool, int]:
+    """Sorts the names of one function: public, its own, short (torch.mm equals torch.dsmm)."""
     bare = item[0].rpartition(".")[2]
-    return bare.startswith("_"), bare != getattr(item[1], "__name__", bare)
+    return bare.startswith("_"), bare != getattr(item[1], "__name__", bare), len(bare)
 
 
 _FUNCTIONS = _named_functions()
