@@ -2,10 +2,8 @@
 
 Such a function F is evaluated on the running mean m of its inputs and emits the difference
 ``y_t = t F(m_t) - (t - 1) F(m_{t-1})``: ``running_mean``, F by torch, ``emit_difference``.
-Both are linear, and differentiable in both of their tensors.
+Both are linear in both of their tensors.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,33 +77,3 @@ def emit_difference(
 @emit_difference.register_fake
 def _(x: Tensor, state: Tensor, time: int, times: bool) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(state)
-
-
-def _remember(
-    ctx: Any, inputs: tuple[Tensor, Tensor, int, bool], output: tuple[Tensor, ...]
-) -> None:
-    *_, ctx.time, ctx.times = inputs
-
-
-def _timesteps(ctx: Any, like: Tensor) -> Tensor:
-    """1-based numbers of the timesteps, float32 [T, 1], or ones where nothing is divided."""
-    steps = torch.arange(ctx.time + 1, ctx.time + len(like) + 1, device=like.device)
-    return (steps if ctx.times else torch.ones_like(steps)).float()[:, None]
-
-
-def _through_mean(ctx: Any, grad_mean: Tensor, grad_after: Tensor) -> tuple[Tensor | None, ...]:
-    """Every input counts in the means from its own timestep on."""
-    each = grad_mean.float() / _timesteps(ctx, grad_mean)
-    later = each.flip(0).cumsum(0).flip(0) + grad_after
-    return later.to(grad_mean.dtype), later[0], None, None
-
-
-def _through_difference(ctx: Any, grad: Tensor, grad_after: Tensor) -> tuple[Tensor | None, ...]:
-    """Every t F(m_t) is emitted at its own timestep and taken back at the next one."""
-    next_grad = torch.cat([grad[1:].float(), -grad_after[None]])
-    at_mean = (grad.float() - next_grad) * _timesteps(ctx, grad)
-    return at_mean.to(grad.dtype), -grad[0].float(), None, None
-
-
-running_mean.register_autograd(_through_mean, setup_context=_remember)
-emit_difference.register_autograd(_through_difference, setup_context=_remember)

@@ -20,7 +20,6 @@ class Rules:
         leak: factor on the potential before each timestep.
         hard_reset: a neuron that fires loses all of its potential.
         nonnegative: the running total may not fall below 0.
-        width: of the surrogate gradient, in thresholds; see kernels/backward.cu.
     """
 
     max_up: int
@@ -28,13 +27,12 @@ class Rules:
     leak: float = 1.0
     hard_reset: bool = False
     nonnegative: bool = False
-    width: float = 1.0
 
     @classmethod
     def of(cls, listed: Sequence[float]) -> "Rules":
         """The inverse of ``listed``."""
-        up, down, leak, hard_reset, nonnegative, width = listed
-        return cls(int(up), int(down), leak, bool(hard_reset), bool(nonnegative), width)
+        up, down, leak, hard_reset, nonnegative = listed
+        return cls(int(up), int(down), leak, bool(hard_reset), bool(nonnegative))
 
     @property
     def listed(self) -> list[float]:

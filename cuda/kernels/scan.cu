@@ -12,11 +12,10 @@
 
 // Timesteps whose loads are on their way before the first is used: as many as registers allow.
 #define AHEAD (SP_RESIDUAL || SP_VECTOR == 8 ? 2 : 4)
-#define SEGMENT 8  // timesteps between two checkpoints, as in backward.cu
 // SP_EMIT: 0 nothing (the totals tell), 1 packed bits (SP_PLANES of them), 2 spike counts,
 // 3 spikes times threshold
 // SP_CONSTANT: the current is that of every timestep. SP_RESIDUAL: a second current is added.
-// SP_COUNT: spikes per channel. SP_KEEP: checkpoints for the backward scan.
+// SP_COUNT: spikes per channel.
 
 DEVICE float current_at(Loaded x, Loaded residual, int i) {
 #if SP_RESIDUAL
@@ -68,8 +67,6 @@ extern "C" __global__ void __launch_bounds__(128, 1) scan(
     float *__restrict__ total_after,        // out [N] or null
     out_t *__restrict__ out,                // out [T, D] or null: D is N, or planes * words
     u64 *__restrict__ counts,               // inout [C] or null
-    float *__restrict__ kept_v,             // out [S, N] or null: v before every SEGMENT-th timestep
-    float *__restrict__ kept_total,         // out [S, N] or null
     int T,                                  // timesteps of the chunk
     i64 N,                                  // neurons
     i64 D,                                  // elements of a row of the output
@@ -110,14 +107,6 @@ extern "C" __global__ void __launch_bounds__(128, 1) scan(
                 y[k] = load(residual + (t0 + k) * N, group);
 #endif
             }
-#if SP_KEEP
-            if (active && t0 % SEGMENT == 0)
-                for (int i = 0; i < SP_VECTOR; ++i) {
-                    i64 place = t0 / SEGMENT * N + group * SP_VECTOR + i;
-                    kept_v[place] = neurons[i].v;
-                    if (kept_total) kept_total[place] = neurons[i].total;
-                }
-#endif
 #pragma unroll
             for (int k = 0; k < AHEAD; ++k) {
                 if (t0 + k >= T) break;

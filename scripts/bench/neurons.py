@@ -73,11 +73,11 @@ def measure(
 
 def _arguments(spec: Neuron, current: Tensor, emit: str) -> list[Any]:
     """Those of ``scan`` for a first chunk; a running total only where the neuron needs one."""
-    layer = FiringLayer(_neuron(spec, current), current, keep=False)
+    layer = FiringLayer(_neuron(spec, current), current)
     total = layer.total if layer.rules.nonnegative else None
     return [
         *(layer.layout.rows(current), None, layer.threshold, layer.lowest, layer.highest),
-        *(layer.v, total, layer.rules.listed, len(current), layer.inner, 0, emit, False, False),
+        *(layer.v, total, layer.rules.listed, len(current), layer.inner, 0, emit, False),
     ]
 
 

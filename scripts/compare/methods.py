@@ -11,7 +11,6 @@ that, take another folder.
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import SpikingNetwork, build
 from spikeport.convert.neurons import NeuronModel
+from spikeport.convert.saving.digest import digest
 from spikeport.scripts.compare import cells as compare_cells
 from spikeport.scripts.compare.cells import Run, recipe_list
 from spikeport.scripts.compare.images import read_samples
@@ -85,22 +85,13 @@ def _subject(options: argparse.Namespace) -> Subject:
     )
     facts = {
         "model": options.model,
-        "weights": _digest(model.state_dict()),
+        "weights": digest(model.state_dict())[:16],
         "calibration": calibration.digest,
         "evaluation": evaluation.digest,
         "seed": options.seed,
         "calibration_batch": options.calibration_batch_size,  # layers may be adjusted batchwise
     }
     return Subject(model, calibration, evaluation, options.seed, facts)
-
-
-def _digest(state: dict[str, Any]) -> str:
-    """Of the weights themselves: a file may change under its name."""
-    digest = hashlib.sha256()
-    for name, tensor in state.items():
-        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def _builder(subject: Subject) -> Callable[[NeuronModel], SpikingNetwork]:

@@ -19,7 +19,7 @@ OWN_OPTIONS = ("--std=c++17", "-ftz=true")  # that CuPy adds
 _SCAN = {
     **{"SP_IN": "float", "SP_OUT": "u32", "SP_VECTOR": 4, "SP_EMIT": 1, "SP_PLANES": 1},
     **{"SP_NEURON": 0, "SP_BOUNDS": 0},
-    **{"SP_CONSTANT": 0, "SP_RESIDUAL": 0, "SP_COUNT": 0, "SP_KEEP": 0},
+    **{"SP_CONSTANT": 0, "SP_RESIDUAL": 0, "SP_COUNT": 0},
 }
 _GENERAL = {"SP_NEURON": 2, "SP_BOUNDS": 2}
 _SIGNED = {"SP_NEURON": 1, "SP_BOUNDS": 1, "SP_PLANES": 2}
@@ -44,8 +44,6 @@ BUDGET: dict[str, tuple[Build, int]] = {
     "scan constant float values": (_scan(_FLOATS, SP_EMIT=3, SP_CONSTANT=1), 64),
     "scan residual, counted": (_scan(_GENERAL, _HALF, SP_RESIDUAL=1, SP_COUNT=1, SP_PLANES=4), 168),
     "scan one by one": (_scan(_GENERAL, SP_VECTOR=1, SP_PLANES=4), 128),
-    "scan with checkpoints": (_scan(_GENERAL, _FLOATS, SP_EMIT=3, SP_KEEP=1), 96),
-    "backward": (Build.of("backward", **_FLOATS, **_GENERAL), 64),
     "unpack": (Build.of("unpack", **_HALVES, SP_VECTOR=8), 48),
     "avgpool": (Build.of("avgpool", **_FLOATS), 56),
     "linear": (Build.of("linear", **_FLOATS), 48),
@@ -59,7 +57,6 @@ MORE: dict[str, Build] = {
     "scan signed, bounded": _scan(_SIGNED, SP_BOUNDS=2),
     "scan float counts": _scan(_GENERAL, SP_OUT="i8", SP_EMIT=2),
     "scan nothing, counted": _scan(_GENERAL, SP_EMIT=0, SP_COUNT=1),
-    "backward half signed": Build.of("backward", **_HALVES, SP_NEURON=1, SP_BOUNDS=1),
     "unpack float": Build.of("unpack", **_FLOATS, SP_VECTOR=4),
     "linear half": Build.of("linear", **_HALVES),
 }

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from test_backward import test_equal_autograds  # noqa: F401
 from test_difference import test_equal_the_definition_in_chunks  # noqa: F401
 from test_packed import (  # noqa: F401
     test_average_pool_of_spikes,
@@ -34,7 +33,7 @@ def cupy():
 def fire(current):
     zeros = torch.zeros(current.shape[1], device=current.device)
     state = (torch.ones(1, device=current.device), None, None, zeros, None, Rules(1).listed)
-    return scan(current, None, *state, len(current), len(zeros), 0, "values", False, False)[0]
+    return scan(current, None, *state, len(current), len(zeros), 0, "values", False)[0]
 
 
 def test_another_stream_waits_for_nothing_else(cupy):

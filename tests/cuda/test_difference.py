@@ -42,30 +42,3 @@ def test_equal_the_definition_in_chunks(cupy, data):
     assert torch.equal(torch.cat(emitted), torch.stack(expected))
     assert torch.equal(total, sums)
     assert torch.equal(previous, before)
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-def test_gradients_are_those_of_the_definition(cupy, scaled):
-    torch.manual_seed(0)
-    given = [torch.randn(5, 7), torch.randn(7), torch.randn(7)]  # x, and two states
-    time, gradients = 3, []
-    times = torch.arange(time + 1, time + 6)[:, None] if scaled else torch.ones(5, 1)
-
-    def definition(x, sums, previous):
-        total = sums + x.cumsum(0)
-        now = (total / times).tanh() * times
-        return now - torch.cat([previous[None], now[:-1]]), total[-1], now[-1]
-
-    def kernels(x, sums, previous):
-        mean, sums = running_mean(x, sums, time, scaled)
-        out, previous = emit_difference(mean.tanh(), previous, time, scaled)
-        return out, sums, previous
-
-    weights = [torch.randn(5, 7), torch.randn(7), torch.randn(7)]
-    for function in (definition, kernels):
-        leaves = [value.clone().requires_grad_() for value in given]
-        outputs = function(*leaves)
-        loss = sum((weight * out).sum() for weight, out in zip(weights, outputs, strict=True))
-        gradients.append(torch.autograd.grad(loss, leaves))
-    for found, expected in zip(gradients[1], gradients[0], strict=True):
-        torch.testing.assert_close(found, expected)

@@ -251,10 +251,10 @@ def test_signature_lines_that_are_not_understood(monkeypatch):
 def test_emissions_that_do_not_exist(cupy, emit, match):
     state = (torch.ones(1), None, None, torch.zeros(8), None, Rules(128).listed)
     with pytest.raises(ValueError, match=match):
-        scan(torch.randn(2, 8), None, *state, 2, 8, 0, emit, False, False)
+        scan(torch.randn(2, 8), None, *state, 2, 8, 0, emit, False)
 
 
 def test_kernels_take_no_doubles(cupy):
     state = (torch.ones(1), None, None, torch.zeros(8), None, Rules(1).listed)
     with pytest.raises(TypeError, match=r"not torch\.float64"):
-        scan(torch.randn(2, 8).double(), None, *state, 2, 8, 0, "values", False, False)
+        scan(torch.randn(2, 8).double(), None, *state, 2, 8, 0, "values", False)

@@ -60,8 +60,8 @@ def test_scan_packs_what_it_counts(cupy, data):
     given_by = (current, None, torch.tensor([0.7]), None, None, v, total, rules.listed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "_MOST_BLOCKS", (draw(st.integers(1, 2)), 1, 1))
-        counts = scan(*given_by, steps, neurons, 0, "counts", False, False)[0]
-        packed = scan(*given_by, steps, neurons, 0, "packed", False, False)[0]
+        counts = scan(*given_by, steps, neurons, 0, "counts", False)[0]
+        packed = scan(*given_by, steps, neurons, 0, "packed", False)[0]
     assert torch.equal(packed, packed_by_hand(counts.long(), rules))
 
 

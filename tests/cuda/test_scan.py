@@ -60,7 +60,7 @@ def run(neuron, current, state, residual=None, emit="values", timesteps=None, **
         *(threshold, None if floor else lowest, highest, layout.row(state.v.detach())),
         *(None if total is None else layout.row(total), rules.listed),
         *(timesteps or len(current), inner, time, emit),
-        *(how.get("count", False), how.get("keep", False)),
+        how.get("count", False),
     )
     back = [layout.tensor(row[None])[0] if row.numel() else None for row in (v, total)]
     return layout, out, State(*back, time + (timesteps or len(current))), others
@@ -196,7 +196,7 @@ def test_spikes_are_counted_by_channel(cupy, spec, shape):
     spikes = (emitted / neuron.per_channel(neuron.threshold, current[0])).round().abs()
     expected = spikes.transpose(1, 2).flatten(2).sum((0, 2)).long()
     for memory in (current, current.movedim(2, -1).contiguous().movedim(-1, 2)):
-        *_, (counts, _, _) = run(neuron, memory, start(neuron, memory), count=True)
+        *_, (counts,) = run(neuron, memory, start(neuron, memory), count=True)
         assert torch.equal(counts, expected)
 
 
@@ -223,19 +223,6 @@ def test_counts_are_small_integers(cupy, dtype):
         spikes = emitted / neuron.per_channel(neuron.threshold, current[0].float())
         assert out.dtype == torch.int8
         assert torch.equal(layout.tensor(out).float(), spikes.round())
-
-
-def test_potentials_are_kept_every_eighth_timestep(cupy):
-    torch.manual_seed(0)
-    current, neuron = torch.randn(19, 2, 8), layer(Neuron(1, 1), 8)
-    expected, state = [], start(neuron, current)
-    for now in current.split(8):
-        expected.append(state)
-        with torch.no_grad():
-            _, state = neuron(now, state)
-    *_, (_, kept_v, kept_total) = run(neuron, current, start(neuron, current), keep=True)
-    assert torch.equal(kept_v, torch.stack([s.v.flatten() for s in expected]))
-    assert torch.equal(kept_total, torch.stack([s.total.flatten() for s in expected]))
 
 
 def test_unaligned_currents_are_read_one_by_one(cupy):

@@ -20,13 +20,12 @@ class FiringLayer:
     Args:
         neuron: of the network.
         current: of the first chunk, [t, B, ...]: how the neurons lie in memory.
-        keep: keep what gradients need.
     """
 
-    def __init__(self, neuron: NeuronLayer, current: Tensor, keep: bool) -> None:
+    def __init__(self, neuron: NeuronLayer, current: Tensor) -> None:
         spec = neuron.model
         assert isinstance(spec, Neuron)
-        self.layout, self.keep, self.time = Layout.of(current, neuron.channel_dim), keep, 0
+        self.layout, self.time = Layout.of(current, neuron.channel_dim), 0
         threshold = neuron.threshold.float()
         self.threshold, self.inner = self.layout.parameter(threshold)
         lowest, highest = neuron._total_bounds(threshold.detach())
@@ -82,11 +81,11 @@ class FiringLayer:
     ) -> tuple[Tensor, Tensor]:
         if residual is not None and len(current) != steps:
             current = current.expand(steps, *current.shape[1:])
-        out, self.v, self.total, counts, _, _ = scan(
+        out, self.v, self.total, counts = scan(
             self.layout.rows(current),
             None if residual is None else self.layout.rows(residual),
             *(self.threshold, self.lowest, self.highest, self.v, self.total),
-            *(self.rules.listed, steps, self.inner, self.time, emit, count, self.keep),
+            *(self.rules.listed, steps, self.inner, self.time, emit, count),
         )
         self.time += steps
         return out, counts

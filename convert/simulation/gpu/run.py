@@ -47,7 +47,6 @@ class CudaRun(Run):
         super().__init__(network, x, watch)
         self.layers: dict[fx.Node, FiringLayer] = {}
         self.marks: Sequence[int] = ()
-        self.learns = may_differentiate(network, x)
         self.sparse: dict[fx.Node, bool] = {}
 
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
@@ -103,9 +102,9 @@ class CudaRun(Run):
         current, residual = self._currents(node, values, steps)
         if node not in self.layers:
             neuron = self.network.neuron(str(node.target))
-            self.layers[node] = FiringLayer(neuron, current, keep=self.learns)
+            self.layers[node] = FiringLayer(neuron, current)
         layer = self.layers[node]
-        if self.watch is not None or self.learns:
+        if self.watch is not None:
             out = layer.values(current, residual, steps)
             self._show(node, Emitted(out, self.time))
             return out.flatten(0, 1)
@@ -205,7 +204,7 @@ def _is_sum(node: fx.Node) -> bool:
     return row is not None and row.engine == "add"
 
 
-def may_differentiate(network: SpikingGraph, x: Tensor) -> bool:
+def wants_gradients(network: SpikingGraph, x: Tensor) -> bool:
     """Whether a call may be followed by ``backward``."""
     wanted = any(value.requires_grad for value in (x, *network.parameters()))
     return wanted and torch.is_grad_enabled()
@@ -220,7 +219,7 @@ def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None
     chosen = network.backend == "cuda"
     if not chosen and (network.backend != "auto" or x.device.type != launch.DEVICE):
         return None
-    if not chosen and may_differentiate(network, x):
+    if not chosen and wants_gradients(network, x):
         return None
     reason = _why_not(network, x)
     if reason is None:
@@ -236,6 +235,8 @@ def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
     missing = why_unavailable()
     if missing:
         return missing
+    if wants_gradients(network, x):
+        return "the kernels have no gradients"
     values = [x, *network.parameters(), *network.buffers()]
     if {value.device for value in values} != {x.device} or x.device.type != launch.DEVICE:
         return "the network and its input are not on one GPU"
