@@ -1,7 +1,6 @@
 """Small helpers on graphs and on the modules that they refer to by dotted path."""
 
 import functools
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -33,18 +32,34 @@ def name_nodes(graph: fx.Graph) -> None:
     """Give every node a name of its own, ``meta["name"]``, after the source network's modules.
 
     ``layer1.conv1`` is a module, ``layer1.conv1#1`` its second call; ``layer1.add`` an operation in
-    the code of ``layer1``, ``layer1.add#1`` the next one.
+    the code of ``layer1``, ``layer1.add#1`` the next one. The first call of a module, and so every
+    neuron, has the module's name.
     """
-    used: Counter[str] = Counter()
-    for node in graph.nodes:
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    used = {str(node.target) for node in calls}
+    first = set(used)
+    for node in (*calls, *(node for node in graph.nodes if node.op != "call_module")):
         if node.op in ("call_module", "get_attr"):
             name = str(node.target)
         elif node.op in ("placeholder", "output"):
             name = node.name
         else:
             name = f"{node.meta['path']}.{node.meta['op']}".lstrip(".")
-        node.meta["name"] = f"{name}#{used[name]}" if used[name] else name
-        used[name] += 1
+        if node.op == "call_module" and name in first:
+            first.remove(name)
+        else:
+            name = _unused(name, used)
+        node.meta["name"] = name
+        used.add(name)
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """The name, or with ``#1``, ``#2``, … behind it."""
+    candidate, count = name, 0
+    while candidate in used:
+        count += 1
+        candidate = f"{name}#{count}"
+    return candidate
 
 
 def returned(output: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:

@@ -116,6 +116,12 @@ class NeuronLayer(nn.Module):
         """Shape [C] values so that they broadcast against [B, ...]; [C, ...] ones do already."""
         if values.ndim != 1 or like.ndim == 1:  # [B] has one channel
             return values.to(like.dtype)
+        if like.shape[self.channel_dim] != len(values):
+            raise ConversionError(
+                f"a neuron layer has thresholds for {len(values)} channels and is given "
+                f"{like.shape[self.channel_dim]}, because the input has another size; pass inputs "
+                "of the same size as at conversion"
+            )
         shape = [1] * like.ndim
         shape[self.channel_dim] = -1
         return values.view(shape).to(like.dtype)

@@ -4,6 +4,7 @@ After it, convolutions and linear layers are modules, batch norms are folded int
 ``ChannelAffine``), nothing writes in place, and what does not depend on the input is a buffer.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -194,7 +195,7 @@ def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
         source = node.args[0]
         layer = module_of(source, root)
         fused = None
-        readers = [user for user in source.users if isinstance(user.meta.get("value"), Tensor)]
+        readers = [user for user in source.users if _reads_values(user)]
         if calls.get(source.target) == 1 and readers == [node]:  # others ask for its shape
             flat = source.meta["value"].ndim == 2 or not isinstance(layer, nn.Linear)
             fused = _fused(layer, norm) if flat else None
@@ -207,7 +208,18 @@ def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:
             graph.erase_node(node)
 
 
+def _reads_values(user: fx.Node) -> bool:
+    """Whether a node reads more of a tensor than its sizes."""
+    leaves = pytree.tree_leaves(user.meta.get("value"))
+    return user.op == "output" or any(isinstance(leaf, Tensor) for leaf in leaves)
+
+
 def _fused(layer: nn.Module | None, norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
+    if getattr(norm, "weight", None) is None:  # torch's functions want both
+        norm = copy.deepcopy(norm)
+        mean: Any = norm.running_mean
+        norm.weight = nn.Parameter(torch.ones_like(mean))
+        norm.bias = nn.Parameter(torch.zeros_like(mean))
     if isinstance(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm)
     if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):

@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from spikeport.convert.graph.operations.channels import second
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import (
     ACCUMULATED,
@@ -37,7 +36,6 @@ def _average(dims: int, *classes: type[nn.Module]) -> Operation:
         by_channel=True,
         engine="average" if dims == 2 else None,
         window=side_by_side if dims == 2 else None,
-        channels=second,
         examples=(
             Example(lambda x: (x, 2), _SHAPES[dims], layer=lambda cls: cls(2)),
             Example(
@@ -59,7 +57,6 @@ def _adaptive_average(dims: int, cls: type[nn.Module]) -> Operation:
         by_channel=True,
         engine="average" if dims == 2 else None,
         window=adaptive_side_by_side if dims == 2 else None,
-        channels=second,
         examples=(
             Example(lambda x: (x, 1), _SHAPES[dims], layer=lambda cls: cls(1)),
             Example(lambda x: (x, 2), _SHAPES[dims], layer=lambda cls: cls(2)),
@@ -78,7 +75,6 @@ def _maximum(dims: int, *classes: type[nn.Module]) -> Operation:
         arguments=_MAX,
         by_channel=True,
         engine="max_pool" if dims < 3 else None,
-        channels=second,
         examples=(
             Example(lambda x: (x, 2), _SHAPES[dims], layer=lambda cls: cls(2)),
             Example(
@@ -99,7 +95,6 @@ def _adaptive_maximum(dims: int, cls: type[nn.Module]) -> Operation:
         layers={cls: ("output_size", "return_indices")},
         arguments=("input", "output_size", "return_indices"),
         by_channel=True,
-        channels=second,
         examples=(Example(lambda x: (x, 2), _SHAPES[dims], layer=lambda cls: cls(2)),),
     )
 
@@ -111,7 +106,6 @@ def _power(dims: int, cls: type[nn.Module]) -> Operation:
         MIXED,
         layers={cls: ("norm_type", "kernel_size", "stride", "ceil_mode")},
         arguments=("input", "norm_type", "kernel_size", "stride", "ceil_mode"),
-        channels=second,
         examples=(Example(lambda x: (x, 2, 2), _SHAPES[dims], layer=lambda cls: cls(2, 2)),),
     )
 
@@ -149,7 +143,6 @@ ROWS = [
             nn.UpsamplingBilinear2d: ("size", "scale_factor"),
         },
         arguments=("input", "size", "scale_factor", "mode", "align_corners"),
-        channels=second,
         examples=(
             Example(lambda x: (x, None, 2), layer=lambda cls: cls(scale_factor=2)),
             Example(
@@ -164,7 +157,6 @@ ROWS = [
         MOVED,
         layers={nn.Unfold: ("kernel_size", "dilation", "padding", "stride")},
         arguments=("input", "kernel_size", "dilation", "padding", "stride"),
-        channels=second,
         examples=(
             Example(lambda x: (x, 2), layer=lambda cls: cls(2)),
             Example(lambda x: (x, 3, 1, 1, 2), layer=lambda cls: cls(3, 1, 1, 2)),
@@ -176,7 +168,6 @@ ROWS = [
         ACCUMULATED,
         layers={nn.Fold: ("output_size", "kernel_size", "dilation", "padding", "stride")},
         arguments=("input", "output_size", "kernel_size", "dilation", "padding", "stride"),
-        channels=second,
         examples=(
             Example(lambda x: (x, (4, 4), 2), shape=(8, 9), layer=lambda cls: cls((4, 4), 2)),
         ),
