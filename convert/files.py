@@ -1,16 +1,18 @@
 """Writing a file so that a failure at any moment leaves what was there before."""
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import secrets
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 _DESCRIPTORS = ("/proc/", "/dev/fd")  # folders of open descriptors: /dev/stdout lies there too
 
@@ -83,6 +85,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text as UTF-8; see ``replacing``."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """The named columns of the rows, under their names; UTF-8."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    file.write(text.getvalue().encode())
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:

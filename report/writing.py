@@ -1,10 +1,8 @@
 """Results as files: the ending names the format."""
 
-import csv
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -56,12 +54,3 @@ def pictures(draw: "Callable[[Result], Figure]") -> Formats[Result]:
 def write_json(file: BinaryIO, content: Any) -> None:
     """Indented, UTF-8."""
     file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """The named columns of the rows, under their names."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    file.write(text.getvalue().encode())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import KINDS, ConversionError
+from spikeport.convert.files import write_text
 from spikeport.report.sweeping.sweep import sweep
 from spikeport.scripts.bench import memory as bench_memory
 from spikeport.scripts.bench import neurons as bench_neurons
@@ -103,8 +104,7 @@ def run(options: argparse.Namespace) -> None:
         what = subject(name, options, device)
         report["models"].append(_model(what, peers, options, report["machine"]))
         if options.json:  # after each model: a long run that ends early leaves something
-            with open(options.json, "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=1)
+            write_text(options.json, json.dumps(report, indent=1))
 
 
 def _check(options: argparse.Namespace) -> None:

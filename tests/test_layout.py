@@ -39,7 +39,7 @@ ROOMS: dict[str, str] = {
     "convert/simulation": "errors graph neurons",
     "convert/simulation/gpu": "emitted run",
     "convert/simulation/native": "emitted run",
-    "convert/saving": "errors graph neurons network simulation",
+    "convert/saving": "errors files graph neurons network simulation",
     "finetune/neuron": "",
     "finetune/gradient": "distributed neuron",
     "finetune/training": "distributed neuron gradient",

@@ -4,10 +4,8 @@ The file is an uncompressed zip of ``network.json`` (graph, layers, how it was m
 ``weights.safetensors``. The same network always gives the same bytes.
 """
 
-import contextlib
 import json
 import os
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeport import __version__
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.files import replacing
 from spikeport.convert.graph.nodes import place
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.saving.graph import describe_graph, make_graph
@@ -55,7 +54,7 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
         )
     description, tensors = _describe(network)
     members = {DESCRIPTION: _layout(description), WEIGHTS: write_tensors(tensors)}
-    _replace(Path(path), members)
+    _write(Path(path), members)
 
 
 def load(path: str | os.PathLike[str]) -> SpikingNetwork:
@@ -134,28 +133,18 @@ def _lines(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _replace(path: Path, members: dict[str, bytes]) -> None:
-    """Write beside the file and rename, so that a failure leaves what was there."""
-    path = Path(os.path.realpath(path))  # a link stays one
+def _write(path: Path, members: dict[str, bytes]) -> None:
+    """The archive, dated 1980 so that the same network gives the same bytes."""
     if path.is_dir() or not path.parent.is_dir():
         raise ConversionError(
             f"cannot save to '{path}': "
             + ("it is a folder" if path.is_dir() else f"create the folder '{path.parent}' first")
         )
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, content in members.items():
-                    entry = zipfile.ZipInfo(name)  # dated 1980
-                    entry.create_system, entry.external_attr = 3, 0o644 << 16
-                    archive.writestr(entry, content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            entry = zipfile.ZipInfo(name)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, content)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,6 +1,5 @@
 """The folder of a training that may be stopped at any moment: its state and its log."""
 
-import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError
-from spikeport.convert.files import replacing, write_text
+from spikeport.convert.files import replacing, write_csv
 from spikeport.finetune.training.epochs import EpochTraining
 
 STATE, LOG = "state.pt", "log.csv"
@@ -93,11 +92,8 @@ class TrainingFolder:
 
 def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write one line per epoch as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows({k: round(v, 5) for k, v in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    with replacing(path) as file:
+        write_csv(file, list(rows[0]), [{k: round(v, 5) for k, v in row.items()} for row in rows])
 
 
 def _alike(theirs: Any, ours: Any) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores
 from spikeport.convert.simulation.run import require_timesteps
@@ -19,7 +20,7 @@ from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.sweeping.curve import cells, shown
 from spikeport.report.sweeping.sweep import sweep
-from spikeport.report.writing import Formats, write, write_csv, write_json
+from spikeport.report.writing import Formats, write, write_json
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "network": ("network", "{}".format),

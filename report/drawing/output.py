@@ -1,13 +1,16 @@
 """Figures as image files, and as SVG within a page."""
 
 import io
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
+from spikeport.convert.files import replacing
 from spikeport.report.drawing.style import FAMILY, PALETTE, styled
 
 DPI = 150
@@ -17,6 +20,12 @@ _NO_DATE: Mapping[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
+
+
+def save_picture(draw: Callable[[], Figure], path: str | os.PathLike[str]) -> None:
+    """Draw a figure and write it to a .png, .svg or .pdf file; see ``replacing``."""
+    with replacing(path) as file:
+        write_picture(draw, file, Path(path).suffix.removeprefix("."))
 
 
 def write_picture(draw: Callable[[], Figure], file: BinaryIO, form: str) -> None:

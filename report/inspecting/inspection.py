@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from spikeport.report.writing import Formats, pictures, write, write_csv, write_json
+from spikeport.convert.files import write_csv
+from spikeport.report.writing import Formats, pictures, write, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

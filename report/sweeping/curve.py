@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from spikeport.convert.files import write_csv
 from spikeport.report.number_format import significant
-from spikeport.report.writing import Formats, pictures, write, write_csv, write_json
+from spikeport.report.writing import Formats, pictures, write, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

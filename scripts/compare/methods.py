@@ -20,6 +20,7 @@ import torch
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import SpikingNetwork, build
+from spikeport.convert.files import write_text
 from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.saving.digest import digest
 from spikeport.scripts.compare import cells as compare_cells
@@ -60,7 +61,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     def write_table() -> None:
         page = markdown(_comparable(results, runs, subject), title)
-        (out / "table.md").write_text(page, encoding="utf-8")
+        write_text(out / "table.md", page)
 
     write_table()
     try:

@@ -1,11 +1,11 @@
 """Writes docs/coverage.md and the CSV beside it from the results of a coverage sweep."""
 
-import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from spikeport.convert.files import replacing, write_csv, write_text
 from spikeport.scripts.coverage.measure import EQUAL, NEURON, TIMESTEPS
 from spikeport.scripts.coverage.models import CLASSES, CLASSIFIER, SEGMENTER, TIMM
 
@@ -160,7 +160,8 @@ def write(known: dict[str, Row], page: Path) -> None:
     largest = max((row["parameters"] for row in rows if row["run"]), default=0)
     simulated = max((row["macs"] for row in rows if row["simulated"]), default=0)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
+    write_text(
+        page,
         PAGE.format(
             classes=CLASSES,
             hours=_hours(rows),
@@ -178,15 +179,18 @@ def write(known: dict[str, Row], page: Path) -> None:
             failures=_failures(rows),
             analog=_analog(rows),
         ),
-        encoding="utf-8",
     )
-    with open(page.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
-        fields = FIELDS.split()
-        table = csv.writer(file)
-        table.writerow(fields + ERRORS)
-        for row in rows:
-            errors = [f"{error:.4g}" for error in row.get("errors", [])]
-            table.writerow([_cell(_told(row, field)) for field in fields] + errors)
+    fields = FIELDS.split()
+    with replacing(page.with_suffix(".csv")) as file:
+        write_csv(
+            file,
+            fields + ERRORS,
+            (
+                {field: _cell(_told(row, field)) for field in fields}
+                | dict(zip(ERRORS, (f"{e:.4g}" for e in row.get("errors", [])), strict=False))
+                for row in rows
+            ),
+        )
 
 
 def judged(row: Row) -> Row:

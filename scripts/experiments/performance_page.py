@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spikeport.convert.files import write_text
 from spikeport.scripts.experiments.performance_plots import (
     plot_density,
     plot_roofline,
@@ -68,7 +69,7 @@ def write(benches: list[dict[str, Any]], kernels: dict[str, Any], page: Path) ->
     parts.append("Dashed grey: proportional to T.\n")
     parts.append(f"![time over density]({names['density'].name})\n")
     parts.append(f"![roofline]({names['roofline'].name})\n")
-    page.write_text("\n".join(parts), encoding="utf-8")
+    write_text(page, "\n".join(parts))
 
 
 def _bench(bench: dict[str, Any]) -> str:
