@@ -23,6 +23,7 @@ from spikeport.convert.tracing.tracer import trace
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
 
 
+@torch.inference_mode(False)  # its parameters could never be trained, nor counted through
 @torch.no_grad()
 def build(
     model: nn.Module,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from spikeport import __version__
@@ -57,6 +58,7 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
     _write(Path(path), members)
 
 
+@torch.inference_mode(False)
 def load(path: str | os.PathLike[str]) -> SpikingNetwork:
     """Read a network that ``save`` wrote, to the CPU and in eval mode.
 

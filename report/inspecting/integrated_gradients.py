@@ -14,6 +14,7 @@ from spikeport.report.inspecting.analog_interpreter import Reading, flat, is_flo
 POINTS = 8  # of the quadrature
 
 
+@torch.inference_mode(False)
 def effects(
     reference: SpikingNetwork,
     x: Tensor,
@@ -47,6 +48,7 @@ def effects(
         The integral, by node, of the shapes of the errors.
     """
     totals = {node: [torch.zeros_like(e) for e in each] for node, each in errors.items()}
+    x, direction = x.clone(), direction.clone()  # they may have been made in inference mode
     places, weights = np.polynomial.legendre.leggauss(POINTS)
     for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
         leaves = {

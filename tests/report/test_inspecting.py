@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from spikeport.calibration import calibrate
 from spikeport.convert import KINDS, ConversionError, Neuron, build
+from spikeport.convert.saving.container import load, save
 from spikeport.report.inspecting.inspect import inspect
 from spikeport.report.inspecting.inspection import PARTS
 
@@ -64,6 +65,17 @@ def test_the_network_is_left_as_it_was(net, data):
     look(snn, data, reference=net)
     assert all(torch.equal(value, before[name]) for name, value in snn.state_dict().items())
     assert not snn.training
+
+
+def test_all_may_happen_in_inference_mode(net, data, tmp_path):
+    wanted = look(convert(net, data), data).info["output_error"]
+    with torch.inference_mode():
+        images = [batch.clone() for batch in data]
+        save(convert(net, images), tmp_path / "net.snn")
+        loaded = load(tmp_path / "net.snn")
+        assert look(loaded, images).info["output_error"] == pytest.approx(wanted)
+    assert look(loaded, data).info["output_error"] == pytest.approx(wanted)
+    assert not any(parameter.is_inference() for parameter in loaded.parameters())
 
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])
