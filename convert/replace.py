@@ -70,7 +70,7 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> No
     for node in list(graph.nodes):
         if node.op != "call_module" or not _is_weighted(node):
             continue
-        producers = _analog_producers(node.args[0])
+        producers = _analog_producers(node.args[0], root)
         for producer in producers:
             if producer.op == "call_module":
                 name = unique(root, f"{producer.target}#out")
@@ -122,17 +122,19 @@ def _upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
     return False
 
 
-def _analog_producers(node: fx.Node) -> list[fx.Node]:
+def _analog_producers(node: fx.Node, root: nn.Module) -> list[fx.Node]:
     analog = in_time(node) and not node.meta["spikes"]
     behind_weights = node.meta["role"] == "static" and _upstream(node, _is_weighted)
     if not analog and not behind_weights:
         return []
     first = node.all_input_nodes[0]
     several = not isinstance(first.meta["value"], Tensor)
-    one_of_several = several and not _reshapes(first)  # that a layer returned
-    if _reshapes(node) and not one_of_several:
+    one_of_several = several and not _reshapes(first, root)  # that a layer returned
+    if _reshapes(node, root) and not one_of_several:
         return [
-            producer for source in node.all_input_nodes for producer in _analog_producers(source)
+            producer
+            for source in node.all_input_nodes
+            for producer in _analog_producers(source, root)
         ]
     return [node]
 
@@ -157,9 +159,10 @@ def _is_sloped(node: fx.Node) -> bool:
     return row is not None and row.spikes.homogeneous and not row.spikes.selects
 
 
-def _reshapes(node: fx.Node) -> bool:
-    row = row_of(node)
-    return row is not None and row.spikes.moves
+def _reshapes(node: fx.Node, root: nn.Module) -> bool:
+    """Whether spikes before it are spikes after it, at other places."""
+    known = call_of(node, root)
+    return known is not None and known[0].spikes.moves and known[0].spikes.carries(known[1])
 
 
 def _channel_axis(node: fx.Node, root: nn.Module) -> int:

@@ -10,7 +10,7 @@ from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.operations import spelling
 from spikeport.convert.graph.operations.macs import measured
 from spikeport.convert.graph.operations.operation import IN_TIME_KINDS, InTime, Operation
-from spikeport.convert.graph.operations.spikes import UNKNOWN
+from spikeport.convert.graph.operations.spikes import RULES, UNKNOWN, SpikeRule
 from spikeport.convert.graph.operations.table import REGISTERED
 
 ALLOWED = tuple(kind for kind in IN_TIME_KINDS if kind != "weighted")
@@ -41,9 +41,11 @@ def register_op(
         instead: a function that does the same with operations that the converter knows, in place
             of ``in_time``: called with the arguments of the function or method, or, for a module
             class, with the module, to return the module that takes its place.
-        **row: the other fields of ``Operation``. Without ``spikes`` what comes out of it is
-            analog and is charged so; without ``macs`` its multiply-accumulates are those that
-            torch's counter of floating point operations knows. A warning says what is missing.
+        **row: the other fields of ``Operation``. ``spikes`` may be a name: "moved", "added" (of
+            several inputs), "accumulated" (over positions), "scaled" or "mixed" to analog values;
+            without it what comes out is analog and is charged so. Without ``macs``, a function of
+            a ``Call``, the multiply-accumulates are those that torch's counter of floating point
+            operations knows. A warning says what is missing.
 
     Raises:
         ConversionError: one of them is none of these.
@@ -80,8 +82,12 @@ def _require_function(instead: Any) -> None:
 
 
 def _row(name: str, in_time: InTime, fields: dict[str, Any]) -> Operation:
+    spikes = fields.get("spikes", UNKNOWN)
+    if not isinstance(spikes, SpikeRule) and spikes not in RULES:
+        raise ConversionError(f"register_op: spikes is {spikes!r}; expected one of {sorted(RULES)}")
+    given = {"macs": measured, **fields, "spikes": RULES.get(spikes, spikes)}
     try:
-        row = Operation(name, in_time, **{"macs": measured, **fields})
+        row = Operation(name, in_time, **given)
     except TypeError as error:
         known = sorted(set(Operation.__dataclass_fields__) - {"name", "in_time"})
         raise ConversionError(f"register_op: {error}; the fields of a row are {known}") from error

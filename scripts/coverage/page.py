@@ -119,10 +119,13 @@ class MyClampedReLU(nn.Module):
         return torch.min(torch.max(x, x.new_zeros(())), x.new_tensor(self.top))
 
 
-sp.register_op(torch.cumsum, "linear")  # commutes with the mean over time: acts on each timestep
-sp.register_op("logcumsumexp", "difference")  # does not: acts on the running mean
-sp.register_op(MyGate, "difference")  # a module, called as a whole
-sp.register_op(MyClampedReLU, lambda module: nn.Hardtanh(0, module.top))  # made of known layers
+# commutes with the mean over time: acts on each timestep; what comes out mixes spikes
+sp.register_op(torch.trapezoid, "linear", spikes="mixed")
+# does not: acts on the running mean; it multiplies nothing that is counted
+sp.register_op("igammac", "difference", macs=lambda call: 0.0)
+sp.register_op(MyGate, "difference", macs=lambda call: 0.0)  # a module, called as a whole
+# made of known layers
+sp.register_op(MyClampedReLU, instead=lambda module: nn.Hardtanh(0, module.top))
 ```
 
 ## Fine-tuned weights

@@ -117,8 +117,6 @@ def network(form: Form) -> tuple[nn.Module, Tensor] | None:
     """The network and an input, [3, ...]; None if torch itself does not take the form."""
     torch.manual_seed(0)
     shape = form.example.shape
-    if isinstance(form.apply, type):
-        shape = _shape_for(form.apply, shape)
     x = torch.randn(BATCH, *shape)
     try:
         net = Around(form, shape)
@@ -128,7 +126,3 @@ def network(form: Form) -> tuple[nn.Module, Tensor] | None:
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NotImplementedError):
         return None
     return (net.eval(), x) if fine else None
-
-
-def _shape_for(cls: type[nn.Module], shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape

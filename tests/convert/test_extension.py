@@ -141,3 +141,8 @@ def test_a_row_says_what_it_lacks(written, images, converted):
 def test_a_field_that_no_row_has():
     with pytest.raises(ConversionError, match="'colour'.*'spikes'"):
         extension.register_op(torch.trapezoid, "linear", colour=1)
+
+
+def test_a_rule_that_no_spikes_have():
+    with pytest.raises(ConversionError, match="spikes is 'eaten'.*'scaled'"):
+        extension.register_op(torch.trapezoid, "linear", spikes="eaten")

@@ -84,7 +84,6 @@ class Operation:
         lift: the layer in the place of a function that is called with weights that never change;
             the call has their values.
         einstein_sum: the product of two tensors that it is, or None for a call that is none.
-        trains: whether gradients pass through it usefully in fine-tuning.
         examples: of calls; the first one is the usual one.
     """
 
@@ -108,7 +107,6 @@ class Operation:
     window: Callable[[Call, tuple[int, int]], tuple[int, int] | None] | None = None
     lift: Callable[[Call], nn.Module] | None = None
     einstein_sum: Callable[[Call], Product | None] | None = None
-    trains: bool = True
     examples: tuple[Example, ...] = ()
 
     def call(

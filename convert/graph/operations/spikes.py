@@ -246,3 +246,11 @@ PADDED, RESIZED, SELECTED, SLOPED, MIXED = _Padded(), _Resized(), _Selected(), _
 AVERAGED = _Averaged
 CHOSEN = _Chosen
 MOVED_IF_ZERO = _MovedIfZero
+# for register_op, by the names that people give them
+RULES: dict[str, SpikeRule] = {
+    "moved": MOVED,
+    "added": ADDED,
+    "accumulated": ACCUMULATED,
+    "scaled": SCALED,
+    "mixed": MIXED,
+}

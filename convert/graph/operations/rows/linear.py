@@ -72,7 +72,6 @@ ROWS = [
         ("float", "half", "double", "bfloat16", "type", "type_as"),
         arguments=("input", "dtype"),
         acts=_keeps_values,
-        engine=None,
         examples=(Example(lambda x: (x, torch.float32)),),
     ),
     Operation(
