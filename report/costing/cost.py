@@ -12,20 +12,21 @@ from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
-from spikeport.convert.simulation.early_exit import EarlyExit, class_scores
+from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantised import bits, quantised
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.sweeping.curve import cells, shown
-from spikeport.report.sweeping.sweep import sweep
+from spikeport.report.sweeping.sweep import squares, sweep
 from spikeport.report.writing import Formats, write, write_json
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "network": ("network", "{}".format),
     "top1": ("top-1", "{:.3f}".format),
     "agreement": ("agreement", "{:.3f}".format),
+    "output_error": ("output error", "{:.3f}".format),
     "acs": ("ACs", "{:.3g}".format),
     "macs": ("MACs", "{:.3g}".format),
     "updates": ("neuron updates", "{:.3g}".format),
@@ -40,9 +41,10 @@ class Cost:
 
     Attributes:
         rows: one dict for the spiking network and for each baseline: ``network`` (what it is);
-            ``top1`` (None without labels); ``agreement`` with the source network; ``acs``,
-            ``macs``; ``updates`` (neurons times timesteps); ``energy_uj`` (estimate, µJ) and
-            ``table``, the name of the energies that it was made from.
+            ``top1`` (None without labels); ``agreement`` with the source network; both are None
+            where the output is no class scores [B, K]; ``output_error``, as in a ``Curve``;
+            ``acs``, ``macs``; ``updates`` (neurons times timesteps); ``energy_uj`` (estimate, µJ)
+            and ``table``, the name of the energies that it was made from.
         neurobench: the metrics of ``complexity``, NeuroBench's definitions.
         info: how the network was made and measured; JSON-able.
     """
@@ -52,8 +54,13 @@ class Cost:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        heads = [head for head, _ in COLUMNS.values()]
-        body = [[shown(row[key], form) for key, (_, form) in COLUMNS.items()] for row in self.rows]
+        columns = {
+            key: column
+            for key, column in COLUMNS.items()
+            if any(row[key] is not None for row in self.rows)
+        }
+        heads = [head for head, _ in columns.values()]
+        body = [[shown(row[key], form) for key, (_, form) in columns.items()] for row in self.rows]
         metrics = ", ".join(f"{key} {value:.4g}" for key, value in self.neurobench.items())
         return "\n".join([*cells([heads, *body]), *self.info["notes"], f"NeuroBench: {metrics}."])
 
@@ -93,7 +100,8 @@ def cost(
 
     The baselines are the source network dense, with its zero activations skipped, and both with
     the activations quantised to the levels that T timesteps can reach; with up to 8 bits, 45 nm
-    float numbers become the 8-bit ones for them.
+    float numbers become the 8-bit ones for them. Whatever the network returns, operations and
+    energy are counted; accuracy and agreement need class scores [B, K].
 
     Args:
         network: calibrated.
@@ -117,9 +125,9 @@ def cost(
     for batch in stream(loader, "counting zeros", progress):
         images, labels = images_and_labels(batch)
         images = network.encoding.still(images, timesteps)
-        answers = class_scores((reference or network.analog)(images)).argmax(1)
+        expected = (reference or network.analog)(images)
         for baseline in (source, coarse):
-            baseline.add(images, labels, answers)
+            baseline.add(images, labels, expected)
     levels = bits(small)
     float_table = table.with_memory(None) == CMOS_45NM_FP32
     narrow = CMOS_45NM_INT8.with_memory(table.memory) if float_table and levels <= 8 else table
@@ -137,7 +145,7 @@ def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[st
     time = row["timesteps"]
     return {
         "network": f"spiking, mean T={time:.2f}" if "exit" in row else f"spiking, T={time}",
-        **{key: row[key] for key in ("top1", "agreement", "acs", "macs")},
+        **{key: row[key] for key in ("top1", "agreement", "output_error", "acs", "macs")},
         "updates": neurons * time,
         "energy_uj": row["energy_uj"],
         "table": table.name,
@@ -145,14 +153,15 @@ def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[st
 
 
 class _Baseline:
-    """A network without time: accuracy, and multiply-accumulates on inputs that are not 0."""
+    """A network without time: how good, and its multiply-accumulates on inputs that are not 0."""
 
     def __init__(self, network: SpikingNetwork, forward: Callable[[Tensor], Any]) -> None:
         self.network, self.forward = network, forward
         self.images = self.labelled = self.correct = self.agreed = 0
-        self.effective = 0.0
+        self.effective = self.square = self.square_error = 0.0
+        self.classifies = True
 
-    def add(self, images: Tensor, labels: Tensor | None, answers: Tensor) -> None:
+    def add(self, images: Tensor, labels: Tensor | None, expected: Any) -> None:
         """Run one batch."""
 
         def count(layer: nn.Module, args: Any) -> None:
@@ -161,15 +170,20 @@ class _Baseline:
         layers = weighted_layers(self.network).values()
         handles = [layer.register_forward_pre_hook(count) for layer in layers]
         try:
-            best = class_scores(self.forward(images)).argmax(1)
+            found = self.forward(images)
         finally:
             for handle in handles:
                 handle.remove()
-        labels = torch.full_like(best, -1) if labels is None else labels.to(best.device)
         self.images += len(images)
-        self.labelled += int((labels >= 0).sum())
-        self.correct += int((best == labels).sum())
-        self.agreed += int((best == answers).sum())
+        self.square += squares(expected)
+        self.square_error += squares(found, expected)
+        self.classifies = is_scores(expected)
+        if self.classifies:
+            best = found.argmax(1)
+            labels = torch.full_like(best, -1) if labels is None else labels.to(best.device)
+            self.labelled += int((labels >= 0).sum())
+            self.correct += int((best == labels).sum())
+            self.agreed += int((best == expected.argmax(1)).sum())
 
     def rows(
         self, name: str, table: EnergyTable, dense: float, neurons: float
@@ -180,7 +194,8 @@ class _Baseline:
             {
                 "network": kind,
                 "top1": self.correct / self.labelled if self.labelled else None,
-                "agreement": self.agreed / self.images,
+                "agreement": self.agreed / self.images if self.classifies else None,
+                "output_error": (self.square_error / max(self.square, 1e-30)) ** 0.5,
                 "acs": 0.0,
                 "macs": macs,
                 "updates": neurons,

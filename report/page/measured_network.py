@@ -32,8 +32,7 @@ class Subject:
         curve: from the sweep.
         differences: of the answers at ``T``.
         inspection: at ``T``; None where none was asked for.
-        cost: at ``T``, of the inspected images; None as above, or where the output is no class
-            scores.
+        cost: at ``T``, of the inspected images; None as above.
         synapses: operations of the source network, and which of them become accumulates.
         traces: of a few layers while ``image`` is shown.
         image: [C, ...].
@@ -87,7 +86,6 @@ def examine(
     inspection = costs = None
     if inspected:
         inspection = inspect(network, kept.batches, T, progress=progress)
-    if inspected and differences.classes is not None:
         costs = cost(network, kept.batches, T, reference, progress=progress)
     image = kept.batches[0][0][0]
     layers = _chosen(list(network.neurons), inspection)

@@ -126,8 +126,6 @@ def left_out(subject: Subject) -> list[str]:
             "The network was not inspected: the errors of its layers and the baselines of its cost "
             "are left out."
         )
-    elif subject.cost is None:
-        found.append("The baselines of the cost need class scores and are left out.")
     if subject.inspection is not None and info["encoding"] != str(Constant()):
         found.append("The errors of the layers are those with a constant input current.")
     return found

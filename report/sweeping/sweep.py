@@ -122,7 +122,9 @@ class _Tally:
         still = self.network.encoding.still(images, self.wanted[-1])
         source = self.reference(still)
         self.classifies = is_scores(source)
-        self.square += _squares(source)
+        if self.exits:
+            class_scores(source)  # refused before anything is simulated
+        self.square += squares(source)
         labels = torch.full((len(still),), -1) if labels is None else labels
         labels = labels.to(still.device)
         self.labelled += int((labels >= 0).sum())
@@ -132,7 +134,7 @@ class _Tally:
         self.so_far.clear()
         spiking = {}
         for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
-            self.square_error[time] += _squares(outputs, source)
+            self.square_error[time] += squares(outputs, source)
             if self.classifies:
                 prediction = outputs.argmax(1)
                 self.agreed[time] += int((prediction == source.argmax(1)).sum())
@@ -224,7 +226,7 @@ def _window(delay: float) -> str:
     return f"mean of the output over timesteps {first}..T"
 
 
-def _squares(outputs: Any, subtract: Any = None) -> float:
+def squares(outputs: Any, subtract: Any = None) -> float:
     """Sum of the squares of all values, less those of another structure of the same form."""
     values = pytree.tree_leaves(outputs)
     others = [0.0] * len(values) if subtract is None else pytree.tree_leaves(subtract)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from spikeport.convert import ConversionError, Neuron, build
+from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
 from spikeport.report import CMOS_45NM_FP32, MEMORIES, EnergyTable, complexity, cost, sweep
 from spikeport.report.costing.quantised import quantised
@@ -100,6 +101,48 @@ def test_operations_equal_a_count_by_brute_force(neuron):
     assert spiking["energy_uj"] == pytest.approx(
         (0.9 * spiking["acs"] + 4.6 * spiking["macs"]) * 1e-6
     )
+
+
+OUTPUTS = {
+    "map": lambda scores: scores[:, :, None, None],
+    "dict": lambda scores: {"scores": scores, "first": scores[:, :1]},
+    "tuple": lambda scores: (scores, scores[:, 1:]),
+    "one value": lambda scores: scores[:, :1],
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+@pytest.mark.parametrize("neuron", [Neuron(1, 0), Neuron(4, 4)], ids=str)
+def test_operations_need_no_classes(kind, neuron, tmp_path):
+    """Whatever is made of the same scores costs the same."""
+
+    class Other(Net):
+        def forward(self, x):
+            return OUTPUTS[kind](super().forward(x))
+
+    images = torch.randn(4, 3, 6, 6)
+    found = []
+    for make in (Net, Other):
+        torch.manual_seed(0)
+        snn = build(make().eval(), images[:2], neuron)
+        for layer in snn.neurons.values():
+            layer.threshold.data.fill_(0.25)
+        found.append(cost(snn, [images], TIMESTEPS, progress=False))
+    classifier, other = found
+    for ours, theirs in zip(other.rows, classifier.rows, strict=True):
+        assert ours["top1"] is ours["agreement"] is None
+        for key in ("network", "acs", "macs", "updates", "energy_uj", "table"):
+            assert ours[key] == theirs[key], key
+    errors = [row["output_error"] for row in other.rows]
+    assert errors[0] > 0  # spiking
+    assert errors[1] == errors[2] == 0  # the source itself
+    assert other.neurobench == classifier.neurobench
+    assert "agreement" in str(classifier)
+    assert "agreement" not in str(other)
+    assert "output error" in str(other)
+    other.save(tmp_path / "cost.csv")
+    with pytest.raises(ConversionError, match="needs a classifier"):
+        cost(snn, [images], TIMESTEPS, progress=False, early_exit=EarlyExit("gap", 0.5))
 
 
 @torch.no_grad()

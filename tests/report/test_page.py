@@ -90,6 +90,8 @@ def test_other_outputs_have_an_error_instead_of_an_accuracy(small_data, tmp_path
     network = converted(Depths().eval(), small_data)
     text = text_of(written(network, small_data, tmp_path, inspected=2))
     assert "no class scores" in text
+    assert "zeros skipped" in text
+    assert "NeuroBench" in text
     assert "relative output error" in text.lower()
     assert "Agreement" not in text
     assert "Where the error comes from" in text
