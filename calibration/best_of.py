@@ -132,7 +132,7 @@ def _flat(output: Any) -> Tensor:
 
 
 def _numbers(network: SpikingNetwork) -> dict[str, Any]:
-    """What passes change."""
+    """Numbers that passes change."""
     values = {name: value.detach().clone() for name, value in network.state_dict().items()}
     specs = {name: neuron.model for name, neuron in network.neurons.items()}
     return {"values": values, "specs": specs, "delay": network.readout_delay}

@@ -32,7 +32,7 @@ ARRIVED = 32
 
 
 def _default(network: SpikingNetwork, T: int) -> list[Pass]:
-    """By what the network is made of and by the T asked for (0: none)."""
+    """The passes for what the network is made of and for the T asked for (0: none)."""
     if not T:
         return FAST
     if _is_differential(network):  # the paper's, the best on both networks of docs/methods
@@ -58,7 +58,7 @@ def _is_differential(network: SpikingNetwork) -> bool:
 
 
 def _onset(network: SpikingNetwork, T: int) -> list[Pass]:
-    """What mends the start; with several spikes a timestep there is little to mend."""
+    """Passes that mend the first timesteps; with several spikes each there is little to mend."""
     if _most(network) > 1:
         return []
     start = min(T, ARRIVED)
@@ -79,7 +79,7 @@ def _most(network: SpikingNetwork) -> int:
 
 
 def _best(network: SpikingNetwork, T: int) -> list[Pass]:
-    """Where thresholds are tuned, held-out images have only the readout's delay to choose."""
+    """The choice on held-out images; with tuned thresholds that of the readout's delay."""
     if _is_coarse(network):
         levels = max(2, round(USEFUL * T * _most(network)))
         tuned = [*FAST, ThresholdTuning(levels, epochs=2), *_onset(network, T)]

@@ -55,7 +55,7 @@ class NeuronView:
         return self.neuron.analog(self.source_current)
 
     def emitted(self) -> Tensor:
-        """What the layer emits with its present parameters, [T, B, ...]."""
+        """The layer's emission with its present parameters, [T, B, ...]."""
         return self.neuron(self.current)[0]
 
     def channel_means(self, values: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
 
 
 def _reading(source: SpikingNetwork, images: Tensor, weights: bool) -> dict[str, Tensor]:
-    """Of the source network: each neuron's current and each weighted layer's output, by node."""
+    """Each neuron's current and each weighted layer's output in the source network, by node."""
     found: dict[str, Tensor] = {}
 
     def note(node: fx.Node, args: Any, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""How many spikes per timestep each layer may fire, where spikes are limited."""
+"""Levels per timestep of each layer, where the spikes of all are limited."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -150,7 +150,7 @@ def with_levels(spec: NeuronModel, levels: int) -> NeuronModel:
 
 
 def best_choice(layers: list[list[tuple[float, float]]], budget: float) -> list[int] | None:
-    """Which option of each layer gives the least total loss within a budget; None if none fits.
+    """The option of each layer with the least total loss within a budget; None if none fits.
 
     Args:
         layers: options of each layer as (cost, loss).

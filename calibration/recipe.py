@@ -1,4 +1,4 @@
-"""What a pass and a recipe are."""
+"""The interfaces of a pass and of a recipe."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the neurons' input currents look like on the calibration data, in one streaming pass."""
+"""Statistics of the neurons' input currents on the calibration data, in one streaming pass."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any

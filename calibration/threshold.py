@@ -1,4 +1,4 @@
-"""What all threshold passes share: known ranges, head-room, silent channels, granularity."""
+"""The base of threshold passes: known ranges, head-room, silent channels, granularity."""
 
 import math
 import warnings
@@ -87,7 +87,7 @@ class ThresholdPass:
         raise TypeError(f"{type(self).__name__} does not say which range a ReLU needs")
 
     def linear_range(self, histogram: ChannelHistogram) -> Tensor:
-        """What a linear quantity's range is a multiple of, [C], from the currents' magnitudes."""
+        """The unit of a linear quantity's range, [C], from the currents' magnitudes."""
         return histogram.maximum
 
     def _range(self, neuron: NeuronLayer, histogram: ChannelHistogram) -> Tensor:

@@ -107,7 +107,7 @@ def _distance(
 
 
 class _Quantiser:
-    """What a neuron layer's mean emission is, as a differentiable function.
+    """A neuron layer's mean emission as a differentiable function.
 
     Attributes:
         log_range: log of max_up·θ, [C].

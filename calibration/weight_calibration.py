@@ -78,7 +78,7 @@ def _weights(layer: nn.Conv2d | nn.Linear, groups: int) -> Tensor:
 
 
 def _inputs(layer: nn.Conv2d | nn.Linear, x: Tensor, groups: int) -> Tensor:
-    """What each output is a weighted sum of, with a one for a bias, [G, N, K (+ 1)]."""
+    """The inputs that each output weighs and adds up, with a one for a bias, [G, N, K (+ 1)]."""
     if isinstance(layer, nn.Linear):
         rows = x.reshape(1, -1, x.shape[-1])
     else:

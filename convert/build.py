@@ -1,4 +1,4 @@
-"""From a source network to a spiking network without thresholds yet."""
+"""The way from a source network to a spiking network without thresholds yet."""
 
 import copy
 import functools
@@ -111,7 +111,7 @@ def _convert(
 def _worst_difference(
     model: nn.Module, network: SpikingNetwork, example: Tensor
 ) -> tuple[float, int]:
-    """How far the analog reading is from the source network at two batch sizes, and which output.
+    """Distance of the analog reading from the source network at two batch sizes, and the output.
 
     Raises:
         ConversionError: the source network's output is not finite.
@@ -130,7 +130,7 @@ def _worst_difference(
 
 
 def _check_images_apart(network: SpikingNetwork, example: Tensor) -> None:
-    """What changes in time is the same for an image whichever others are in its batch."""
+    """Refuse values in time that depend on the other images of a batch."""
     mixed = _mixing(network, example)
     if mixed is not None:  # float32's rounding depends on the batch size
         mixed = _mixing(copy.deepcopy(network).double(), example.double())
@@ -154,7 +154,7 @@ def _mixing(network: SpikingNetwork, example: Tensor) -> str | None:
 
 
 def _image_by_image(network: SpikingNetwork, batch: Tensor) -> dict[tuple[str, int], Tensor]:
-    """For every value that has to be [B, ...], a number that tells its images apart, [B]."""
+    """A number that tells images apart, [B], for every value that has to be [B, ...]."""
     found: dict[tuple[str, int], Tensor] = {}
 
     def keep(where: str, value: Any) -> None:

@@ -119,7 +119,7 @@ def _descriptor_of(path: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _stream(path: Path) -> Iterator[BinaryIO]:
-    """What is no file, to write to.
+    """A device or a pipe, opened to write to.
 
     A descriptor of this process is written to as it is: opening it anew would begin at the start of
     the file that it may be redirected to.

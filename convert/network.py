@@ -36,7 +36,7 @@ class SpikingNetwork(SpikingGraph):
 
     @property
     def encoding(self) -> Encoding:
-        """How an input is presented over the timesteps; saved with the network.
+        """The presentation of an input over the timesteps; saved with the network.
 
         Set it to ``"constant"`` (the default: a constant current), ``"poisson"``, ``"ttfs"`` (time
         to first spike), ``"frames"`` (event frames: inputs are [T, B, C, ...]) or an object with

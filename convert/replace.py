@@ -166,7 +166,7 @@ def _reshapes(node: fx.Node, root: nn.Module) -> bool:
 
 
 def _channel_axis(node: fx.Node, root: nn.Module) -> int:
-    """Where a value of shape [B, ...] has its channels: the layer they come from tells."""
+    """The axis of the channels of a value [B, ...]: the layer they come from tells."""
     ndim, row = _ndim(node), row_of(node)
     sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
     sources = [source for source in sources if _ndim(source) > 0]

@@ -33,7 +33,7 @@ WIDE_PORTION = 512
 
 @dataclass(frozen=True)
 class Firing:
-    """How the neurons of a layer fire; the update is that of ``convert.neurons.step``.
+    """The firing of a layer's neurons; the update is that of ``convert.neurons.step``.
 
     Attributes:
         threshold: [C], activation units.
@@ -58,7 +58,7 @@ class Firing:
 
 @dataclass
 class LayerState:
-    """What a layer carries from chunk to chunk.
+    """The state of a layer between two chunks.
 
     Attributes:
         v: potentials, float32 [B, H, W, padded channels]; None if they were not wanted.

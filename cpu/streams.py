@@ -17,7 +17,7 @@ SAMPLE = 2**16  # words
 
 @dataclass(frozen=True)
 class Levels:
-    """Which spike counts per timestep a stream can hold.
+    """Spike counts per timestep that a stream can hold.
 
     Attributes:
         magnitudes: bit planes of abs(n), 1 to 8.
@@ -29,7 +29,7 @@ class Levels:
 
     @classmethod
     def of(cls, max_up: int, max_down: int) -> "Levels":
-        """For n in [-max_down, max_up]."""
+        """Levels for n in [-max_down, max_up]."""
         magnitudes = max(max_up, max_down).bit_length()
         if not 1 <= magnitudes <= 8:
             raise EngineError(f"{max_up} up, {max_down} down: a stream holds 1 to 255 spikes")
@@ -114,7 +114,7 @@ class Stream:
         return Stream(self.bits[:, :, :, begin:end].contiguous(), self.channels, self.levels)
 
     def struct(self) -> StreamStruct:
-        """For the engine; valid while this stream lives."""
+        """The engine's struct; valid while the stream lives."""
         return StreamStruct(
             self.bits.data_ptr(),
             *self.size,

@@ -17,7 +17,7 @@ WIDEST = 64  # output channels in registers at once; a word of spikes
 
 @dataclass(frozen=True)
 class Geometry:
-    """How output positions see input positions, each as (y, x).
+    """Input positions that an output position sees, each as (y, x).
 
     Attributes:
         kernel: size of the window.
@@ -96,7 +96,7 @@ class Synapses:
         return self.groups == self.in_channels == self.out_channels
 
     def merged(self) -> "Synapses":
-        """With groups narrower than a block put together, zeros between them.
+        """Weights with groups narrower than a block put together, zeros between them.
 
         Adding the zeros is quicker than to look for the spikes of every small group by itself.
         """
@@ -155,7 +155,7 @@ class Blocks:
         return next(size for size in (16, 32, 64) if size >= widest)
 
     def structs(self) -> "ctypes.Array[BlockStruct]":
-        """For the engine."""
+        """The engine's structs."""
         found, offset = [], 0
         for index, (first, count, width) in enumerate(
             zip(self.first, self.count, self.width, strict=True)

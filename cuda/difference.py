@@ -46,7 +46,7 @@ def running_mean(x: Tensor, total: Tensor, time: int, divide: bool) -> tuple[Ten
 def emit_difference(
     at_mean: Tensor, previous: Tensor, time: int, multiply: bool
 ) -> tuple[Tensor, Tensor]:
-    """What a difference op emits at every timestep of a chunk.
+    """Emissions of a difference op at every timestep of a chunk.
 
     Args:
         at_mean: F of the running means, [T, N].

@@ -74,7 +74,7 @@ def _function(build: Build, device: int) -> Any:
 
 
 def _argument(parameter: Parameter, value: Any) -> Any:
-    """What CuPy is given: it takes the width of a number from its type."""
+    """An argument as CuPy is given it: it takes the width of a number from its type."""
     import cupy
 
     if parameter.role != "scalar":

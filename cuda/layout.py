@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """How the neurons of a layer lie in a row.
+    """The order of a layer's neurons in a row.
 
     Attributes:
         shape: [B, ...].
@@ -22,7 +22,7 @@ class Layout:
 
     @classmethod
     def of(cls, current: Tensor, channel_dim: int = 1) -> "Layout":
-        """That of a current, [T, B, ...]: channels last where its memory is."""
+        """The layout of a current, [T, B, ...]: channels last where its memory is."""
         dims = tuple(range(current.ndim - 1))
         last = (0, *dims[2:], 1) if len(dims) > 2 else dims
         dense = current.permute(0, *(d + 1 for d in last)).is_contiguous()

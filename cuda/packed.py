@@ -1,4 +1,4 @@
-"""What becomes of packed spikes, as operations of torch.
+"""Operations of torch on packed spikes.
 
 Packed spikes are int32 [T, planes * words]: see kernels/packing.cuh. None of these is
 differentiable: spikes are whole numbers.

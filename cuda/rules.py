@@ -1,4 +1,4 @@
-"""How neurons fire, as the kernels are told it."""
+"""Rules of firing, as the kernels are told them."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -12,7 +12,7 @@ PLAIN, SIGNED, GENERAL = range(3)  # as in neuron.cuh
 
 @dataclass(frozen=True)
 class Rules:
-    """What all neurons of a layer have in common.
+    """Rules that all neurons of a layer have in common.
 
     Attributes:
         max_up: most spikes in a timestep, >= 1.
@@ -36,7 +36,7 @@ class Rules:
 
     @property
     def listed(self) -> list[float]:
-        """As an argument of an operation of torch."""
+        """The rules as an argument of an operation of torch."""
         return [float(value) for value in astuple(self)]
 
     @property

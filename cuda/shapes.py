@@ -1,4 +1,4 @@
-"""How many items a thread takes at once, and the numbers that kernels compute channels with."""
+"""The items that a thread takes at once, and the numbers that kernels compute channels with."""
 
 from typing import Any
 

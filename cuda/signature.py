@@ -1,4 +1,4 @@
-"""What a kernel takes, read from its source: the C parameters and the comments behind them.
+"""The parameters of a kernel, read from its source: the C types and the comments behind them.
 
 A parameter stands on a line of its own. A pointer's comment begins with ``in``, ``out`` or
 ``inout`` and its shape, ``in [T, N]``, perhaps followed by ``or null``; a name in a shape is that

@@ -12,7 +12,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
-    """With a fixed number of digits; "–" for None."""
+    """A number with a fixed number of digits; "–" for None."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
@@ -39,5 +39,5 @@ def joules(value: float) -> str:
 
 
 def plain(value: Any) -> str:
-    """As short as it goes."""
+    """A number as short as it goes."""
     return f"{value:g}".replace("-", "−")

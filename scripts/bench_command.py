@@ -200,7 +200,7 @@ def _row(
 
 
 def _compared(output: Tensor, reference: Tensor | None, name: str) -> dict[str, Any]:
-    """How far an output is from our torch backend's (where that does not run: our other one's)."""
+    """Distance of an output from our torch backend's (where that does not run: our other one's)."""
     if reference is None or reference is output or name == "source":
         return {"agreement": None, "relative_difference": None}
     return {

@@ -183,14 +183,14 @@ def fingerprint(path: str | Path) -> str:
 
 
 def fingerprints(subset: Subset[Any]) -> list[str]:
-    """Of the files of a subset of an image folder."""
+    """Fingerprints of the files of a subset of an image folder."""
     samples = subset.dataset.samples  # type: ignore[attr-defined]
     return [fingerprint(samples[index][0]) for index in subset.indices]
 
 
 @contextmanager
 def together(device: str) -> Iterator[torch.device]:
-    """This process's device; processes that torchrun started know each other inside."""
+    """The device of this process; processes that torchrun started know each other inside."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield torch.device(device)
         return

@@ -88,7 +88,7 @@ def _named(paths: list[Path]) -> dict[str, SpikingNetwork]:
 
 
 def _class_names(images: Subset[Any], network: SpikingNetwork) -> list[str] | None:
-    """Of the class folders, if they have names; ImageNet's, if the number of outputs is one's."""
+    """Names of the class folders, if they have any; ImageNet's for as many outputs as one has."""
     folders: list[str] = images.dataset.classes  # type: ignore[attr-defined]
     coded = all(name.isdecimal() or (name[0] == "n" and name[1:].isdecimal()) for name in folders)
     if not coded and folders != ["."]:

@@ -107,7 +107,7 @@ def _early_exit(
 
 
 def _share(images: Subset[Any]) -> Subset[Any]:
-    """This process's images."""
+    """Images of this process."""
     count = processes.count()
     if len(images) < count:
         raise ConversionError(

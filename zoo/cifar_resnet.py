@@ -94,7 +94,7 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What `CifarResNet` must be built with so that renamed weights fit."""
+    """Arguments of `CifarResNet` for which renamed weights fit."""
     return {"projection": any(".shortcut.0." in key for key in state)}
 
 

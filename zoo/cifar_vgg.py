@@ -57,7 +57,7 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What `CifarVGG` must be built with so that renamed weights fit."""
+    """Arguments of `CifarVGG` for which renamed weights fit."""
     heads = sorted(key for key in state if _HEAD.fullmatch(key) and state[key].ndim == 2)
     return {"hidden": tuple(state[key].shape[0] for key in heads[:-1])}
 

@@ -1,1 +1,1 @@
-"""What each operation is and does in time, and the graph that a spiking network keeps."""
+"""The operations, their places in time, and the graph that a spiking network keeps."""

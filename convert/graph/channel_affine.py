@@ -27,7 +27,7 @@ class ChannelAffine(nn.Module):
 
     @classmethod
     def of_batch_norm(cls, norm: nn.modules.batchnorm._BatchNorm) -> "ChannelAffine":
-        """What a batch norm with running statistics does in eval mode."""
+        """The affine map of a batch norm with running statistics in eval mode."""
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:
             raise ConversionError("a batch norm without running statistics is no fixed gain")

@@ -1,4 +1,4 @@
-"""Which layers torch computes for maps with channels innermost in memory."""
+"""Layers that torch computes for maps with channels innermost in memory."""
 
 from torch import nn
 

@@ -24,7 +24,7 @@ def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
 
 
 def location(node: fx.Node) -> str:
-    """Where a node stands in the source network, for messages."""
+    """The place of a node in the source network, for messages."""
     return f"module '{node.meta.get('path') or 'top'}'"
 
 
@@ -63,7 +63,7 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def returned(output: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
-    """What a graph returns, in plain containers: fx's own can neither be changed nor compared."""
+    """A graph's result in plain containers: fx's own can neither be changed nor compared."""
     return _plain(fx.node.map_arg(output.args[0], value_of))
 
 

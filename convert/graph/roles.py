@@ -1,4 +1,4 @@
-"""What each node is in time, and whether its value consists of spikes.
+"""The role of each node in time, and whether its value consists of spikes.
 
 Roles, kept in ``node.meta["role"]``:
 

@@ -1,4 +1,4 @@
-"""What traced code does to tensors that torch has no function for."""
+"""A function for what traced code does to tensors and torch has none for."""
 
 from typing import Any
 

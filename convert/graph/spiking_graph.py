@@ -65,7 +65,7 @@ class SpikingGraph(nn.Module):
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickle, see ``portable.py``."""
+        """The state for copies and pickle; see ``portable.py``."""
         return {**super().__getstate__(), "graph": to_records(self.graph)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

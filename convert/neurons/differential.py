@@ -55,7 +55,7 @@ class Differential(NeuronModel):
         return self.coder.levels
 
     def both_signs(self) -> "Differential":
-        """This neuron for a quantity that is not a ReLU's."""
+        """The neuron for a quantity that is not a ReLU's."""
         return replace(self, coder=self.coder.both_signs())
 
     def step(

@@ -17,7 +17,7 @@ from spikeport.convert.neurons.model import NeuronModel, State
 
 @dataclass(frozen=True)
 class Neuron(NeuronModel):
-    """How a neuron fires; one for a whole network.
+    """The integrate-and-fire neuron; one for a whole network.
 
     Attributes:
         max_up: most spikes in one timestep, >= 1. More than one is a graded (multi-level) event.
@@ -46,7 +46,7 @@ class Neuron(NeuronModel):
         return self.max_up + self.max_down + 1
 
     def both_signs(self) -> "Neuron":
-        """This neuron for a quantity that is not a ReLU's: as many spikes down as up."""
+        """The neuron for a quantity that is not a ReLU's: as many spikes down as up."""
         return replace(self, max_down=max(self.max_up, self.max_down))
 
     def step(

@@ -94,7 +94,7 @@ class NeuronLayer(nn.Module):
         return (torch.stack(emitted) if len(emitted) > 1 else emitted[0][None]), state
 
     def events(self, emitted: Tensor, before: State | None) -> Tensor:
-        """What travels along the synapses for the emitted values, [T, B, ...], activation units.
+        """Events along the synapses for the emitted values, [T, B, ...], activation units.
 
         Args:
             emitted: of a chunk, from ``forward``.
@@ -147,5 +147,5 @@ class NeuronLayer(nn.Module):
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    """What sums over time are kept in: a half holds none of many timesteps."""
+    """The dtype of sums over time: a half holds none of many timesteps."""
     return torch.promote_types(dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""What every kind of neuron says about itself, and the one update that makes it."""
+"""The interface of a kind of neuron: its facts, and the one update that makes it."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class State(NamedTuple):
-    """What a neuron carries from one timestep to the next.
+    """The state of a neuron between two timesteps.
 
     Attributes:
         v: membrane potential, [B, ...], activation units.
@@ -25,7 +25,7 @@ class State(NamedTuple):
 
 
 class NeuronModel(ABC):
-    """How a kind of neuron fires: a frozen dataclass with one method.
+    """A kind of neuron: a frozen dataclass with one method.
 
     Attributes:
         max_up: the largest event of one timestep, in thresholds, >= 1.
@@ -71,7 +71,7 @@ class NeuronModel(ABC):
         """
 
     def events(self, emitted: Tensor, before: State, threshold: Tensor) -> Tensor:
-        """What travels along the synapses for the emitted values, [t, B, ...], activation units.
+        """Events along the synapses for the emitted values, [t, B, ...], activation units.
 
         Args:
             emitted: of a chunk of timesteps, [t, B, ...].

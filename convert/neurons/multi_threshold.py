@@ -45,7 +45,7 @@ class MultiThreshold(NeuronModel):
         return self.exponents * (2 if self.signed else 1) + 1
 
     def both_signs(self) -> "MultiThreshold":
-        """This neuron for a quantity that is not a ReLU's."""
+        """The neuron for a quantity that is not a ReLU's."""
         return replace(self, signed=True)
 
     def step(

@@ -101,7 +101,7 @@ def _check_meta(node: fx.Node) -> None:
 
 
 def _check_role(node: fx.Node, layers: Mapping[str, nn.Module], tensors: Collection[str]) -> None:
-    """What the simulation takes for granted about a node of this role."""
+    """Check what the simulation takes for granted about a node of this role."""
     role, target = node.meta["role"], str(node.target)
     allowed = [FIXED_ROLES[node.op]] if node.op in FIXED_ROLES else CALLED_ROLES
     if role not in allowed or ("op" not in node.meta and node.op not in FIXED_ROLES):

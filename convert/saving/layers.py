@@ -147,7 +147,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _difference(layer: nn.Module, fresh: nn.Module) -> str | None:
-    """What of a layer its record does not bring back."""
+    """The part of a layer that its record does not bring back."""
     shapes = [{k: tuple(v.shape) for k, v in own_tensors(m).items()} for m in (layer, fresh)]
     if shapes[0] != shapes[1]:
         return f"it has the tensors {shapes[0]} instead of {shapes[1]}"

@@ -125,7 +125,7 @@ def encode_target(node: fx.Node) -> str:
 
 
 def decode_target(op: str, name: str, args: tuple[Any, ...]) -> Any:
-    """What a node calls, for the name in a file.
+    """The target that a node calls, for the name in a file.
 
     Args:
         op: the kind of node, e.g. ``call_function``.

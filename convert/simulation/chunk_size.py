@@ -1,4 +1,4 @@
-"""How many timesteps are simulated at once."""
+"""The number of timesteps that are simulated at once."""
 
 import torch
 from torch import Tensor

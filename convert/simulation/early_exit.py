@@ -21,7 +21,7 @@ Rule = Literal["gap", "confidence", "entropy"]
 
 @dataclass(frozen=True)
 class EarlyExit:
-    """When an image's answer is final before all timesteps are over.
+    """A rule that makes an image's answer final before all timesteps are over.
 
     Attributes:
         rule: what is read from the decoded class scores [B, K]. ``"gap"``: the best score less the
@@ -65,7 +65,7 @@ class EarlyExit:
 
 
 def measure(rule: Rule, scores: Tensor) -> Tensor:
-    """What a rule compares with its threshold, [B], for decoded class scores [B, K]."""
+    """The measure that a rule compares with its threshold, [B], for decoded class scores [B, K]."""
     if rule == "gap":
         best = scores.topk(2, 1).values
         return best[:, 0] - best[:, 1]

@@ -1,4 +1,4 @@
-"""What a layer emitted in a chunk, for those who watch a run."""
+"""Emissions of a layer in a chunk, for those who watch a run."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Emitted:
-    """What a neuron layer, or a max-pool of spikes, emitted in a chunk.
+    """Emissions of a neuron layer, or of a max-pool of spikes, in a chunk.
 
     Args:
         values: [t, B, ...].

@@ -1,4 +1,4 @@
-"""How an input becomes a current in time: constant, Poisson spikes, first spikes, event frames."""
+"""Encodings of an input as a current in time: constant, Poisson, first spikes, event frames."""
 
 import math
 from abc import ABC, abstractmethod
@@ -88,7 +88,7 @@ class Constant(Encoding):
     """The input is a current that is the same at every timestep (Rueckauer et al. 2017)."""
 
     def present(self, x: Tensor) -> None:
-        """Nothing changes."""
+        """The input as it is."""
         return
 
     def __str__(self) -> str:

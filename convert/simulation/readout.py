@@ -1,4 +1,4 @@
-"""What lies between the last spikes and the output, evaluated once for each answer.
+"""The part between the last spikes and the output, evaluated once for each answer.
 
 Layers that commute with the mean over time (a global pool and a linear classifier) give the decoded
 output when they act on the mean of what they receive over timesteps 1..T: once, not T times.

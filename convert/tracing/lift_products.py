@@ -52,7 +52,7 @@ class _Lifting:
         self._drop_broadcast_dimensions()
 
     def _drop_broadcast_dimensions(self) -> None:
-        """Of the weights: those of size 1 that the result has from x."""
+        """Weights without the dimensions of size 1 that the result has from x."""
         for dim in reversed(range(len(self.own))):
             index = self.own[dim]
             if self.value.shape[dim] == 1 and index in self.indices and index in self.out:

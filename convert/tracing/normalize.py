@@ -66,7 +66,7 @@ def _drop_assertions(graph: fx.Graph) -> None:
 
 
 def _drop_double_transposes(graph: fx.Graph) -> None:
-    """To sequence-first and back is what models do around a layer that is batch-first here."""
+    """Drop pairs of transposes, which models put around a layer that is batch-first here."""
     for node in list(graph.nodes):
         source = node.args[0] if node.args else None
         if (
@@ -145,7 +145,7 @@ def _lifted(node: fx.Node, root: nn.Module) -> nn.Module | None:
 
 
 def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Module) -> str:
-    """That of the layer whose weights or whose code they are, unless it is called itself."""
+    """The path of the layer whose weights or whose code they are, unless it is called itself."""
     path = str(node.meta["path"])
     tensors = [source for source in node.all_input_nodes if source.op == "get_attr"]
     for owner in (*(str(tensor.target).rpartition(".")[0] for tensor in tensors), path):

@@ -198,7 +198,7 @@ class ShapeTracer(fx.Tracer):
             self.evaluating = False
 
     def _evaluate_for_real(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        """On zeros: a user's module may look at its data, which fake tensors do not have."""
+        """A call on zeros: a user's module may look at its data, which fake tensors do not have."""
         zeros = pytree.tree_map_only(
             Tensor, lambda v: torch.zeros(v.shape, dtype=v.dtype, device=v.device), (args, kwargs)
         )

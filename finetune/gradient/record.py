@@ -1,4 +1,4 @@
-"""What a run leaves for the losses."""
+"""Records that a run leaves for the losses."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -39,7 +39,7 @@ class Record(NamedTuple):
         return self[1:-1]
 
     def tensors(self) -> list[Tensor]:
-        """All of them, in one order."""
+        """All tensors of the record, in one order."""
         return [self.outputs, *(value for part in self.noted for value in part.values())]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Record":
@@ -85,7 +85,7 @@ def joined(parts: Iterable[Record], start: int, timesteps: int) -> Record:
 
 
 def statistics(neuron: TrainableNeuron, found: Scanned, wants: frozenset[str]) -> dict[str, Tensor]:
-    """Of a layer of neurons over a chunk, sums over its timesteps; see ``Record``.
+    """Statistics of a layer of neurons, sums over the timesteps of a chunk; see ``Record``.
 
     Args:
         neuron: the layer.

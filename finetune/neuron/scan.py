@@ -127,7 +127,7 @@ def _parts(like: Tensor) -> list[slice]:
 
 
 def _run(compiled: bool, function: Callable[..., Any], parts: Callable[..., Any]) -> Any:
-    """What runs ``function``: by itself where it is compiled with what is around it."""
+    """A callable that runs ``function``: itself where it is compiled with what is around it."""
     if torch.compiler.is_compiling():
         return function
     return _compiled(function) if compiled else parts

@@ -12,7 +12,7 @@ from spikeport.finetune.neuron.scan_step import ChunkStart, FiringRule, Scanned
 
 
 class Gradients(NamedTuple):
-    """By the current, which is also that by the correction, and by what a chunk begins with."""
+    """Gradients by the current (and so by the correction), and by what a chunk begins with."""
 
     current: Tensor
     threshold: Tensor

@@ -11,7 +11,7 @@ from spikeport.finetune.neuron.surrogates import Surrogate
 
 
 class FiringRule(NamedTuple):
-    """How the layer fires and what its derivative is.
+    """The firing of a layer and its derivative.
 
     Attributes:
         staircase: spikes over the potential.
@@ -27,7 +27,7 @@ class FiringRule(NamedTuple):
 
 
 class ChunkStart(NamedTuple):
-    """What a chunk of timesteps begins with, beside its current.
+    """Inputs of a chunk of timesteps beside its current.
 
     Attributes:
         correction: added to the current, broadcastable to [t, B, ...]; None for 0.
@@ -49,7 +49,7 @@ class ChunkStart(NamedTuple):
     high: Tensor | None
 
     def of(self, part: slice) -> "ChunkStart":
-        """That of some images, as views."""
+        """The part of some images, without a copy."""
         total = None if self.total is None else self.total[part]
         return self._replace(v=self.v[part], total=total)
 
@@ -68,7 +68,7 @@ class ChunkStart(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """What a chunk of timesteps gave; or the gradients by it, None for 0.
+    """Results of a chunk of timesteps; or the gradients by them, None for 0.
 
     Attributes:
         emitted: activation units, [t, B, ...], in the current's type.
@@ -90,7 +90,7 @@ class Scanned(NamedTuple):
         return Scanned(*changed)  # type: ignore[arg-type]
 
     def of(self, part: slice) -> "Scanned":
-        """That of some images, as views."""
+        """The part of some images, without a copy."""
         over_time = (None if value is None else value[:, part] for value in self[:2])
         others = (None if value is None else value[part] for value in self[2:])
         return Scanned(*over_time, *others)

@@ -13,7 +13,7 @@ from spikeport.finetune.neuron.surrogates import Surrogate
 
 @dataclass(frozen=True)
 class Staircase:
-    """Where the number of spikes of one timestep changes.
+    """The potentials at which the number of spikes of one timestep changes.
 
     Attributes:
         model: the kind of neuron.
@@ -74,7 +74,7 @@ class Staircase:
         low: Tensor | None,
         high: Tensor | None,
     ) -> Tensor:
-        """What stands in for the derivative of the spikes by u: the bumps that the bounds leave.
+        """The surrogate derivative of the spikes by u: the bumps that the bounds leave.
 
         Args:
             u: as for ``bounded``, and so are low and high.

@@ -150,7 +150,7 @@ class TrainableNeuron(NeuronLayer):
         return super()._total_bounds(threshold) if self.bounded else (None, None)
 
     def _corrections(self, like: Tensor, time: int, steps: int) -> Tensor | None:
-        """Of the timesteps after ``time``, broadcastable to [t, B, ...]; None if all are over."""
+        """Corrections after timestep ``time``, like [t, B, ...]; None if all are over."""
         rows = self.correction[time : time + steps]
         if not len(rows):
             return None

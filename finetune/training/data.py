@@ -69,7 +69,7 @@ class Data:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network."""
         return next(self.source.parameters()).device
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ class Data:
         return answer
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """By what one recognises the data and the teacher; see ``TrainingFolder``.
+        """Facts that tell the data and the teacher from others; see ``TrainingFolder``.
 
         The images of the first batch say whether images, their preparation and their order are the
         same. Where they are others each time, as with augmentation by another generator than

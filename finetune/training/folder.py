@@ -21,7 +21,7 @@ Identity = Mapping[str, Any]
 
 
 class TrainingFolder:
-    """Where a training leaves its state after every epoch, and is found again.
+    """A folder in which a training leaves its state after every epoch, and is found again.
 
     Args:
         path: the folder; made when something is written.

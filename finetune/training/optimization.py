@@ -18,7 +18,7 @@ ALGORITHMS = ("adamw", "sgd")
 
 @dataclass(frozen=True)
 class Optimization:
-    """How parameters follow their gradients.
+    """The way in which parameters follow their gradients.
 
     Attributes:
         algorithm: "adamw", or "sgd" with Nesterov momentum 0.9.

@@ -16,7 +16,7 @@ from spikeport.finetune.training.timestep_schedule import require_count
 
 @dataclass(frozen=True)
 class FineTuning:
-    """What is minimised, how the gradient is taken, and what is done with it.
+    """Settings of a fine-tuning: losses, gradient, steps, evaluation and speed.
 
     Attributes:
         losses: terms of ``finetune.training.losses``, each kind once; None: ``TET`` where there are

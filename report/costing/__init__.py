@@ -1,1 +1,1 @@
-"""What an answer costs, beside what the source network costs."""
+"""The cost of an answer, beside the source network's."""

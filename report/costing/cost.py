@@ -1,4 +1,4 @@
-"""What an answer costs, beside what the source network costs."""
+"""The cost of an answer, beside the source network's."""
 
 import os
 from collections.abc import Callable, Iterable

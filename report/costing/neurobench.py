@@ -121,7 +121,7 @@ def binary_copy(layer: nn.Module, ones: bool = False) -> nn.Module:
 
 
 def _ternary_layers(network: SpikingNetwork) -> dict[str, bool]:
-    """For each weighted layer, whether all its inputs are single spikes, up or down."""
+    """Whether all inputs of each weighted layer are single spikes, up or down."""
     found: dict[str, bool] = {}
     presented = as_presented(network)
     for node in presented.graph.nodes:

@@ -10,7 +10,7 @@ from spikeport.convert import Neuron, SpikingNetwork
 
 @torch.no_grad()
 def quantised(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
-    """What the spiking network would be if every neuron emitted exactly its mean current.
+    """The spiking network as if every neuron emitted exactly its mean current.
 
     A graded neuron at T = 1 is a uniform quantiser: with T times the spikes and a T-th of the
     threshold it has the levels that T timesteps of the original can reach. Simulate it with

@@ -61,7 +61,7 @@ class Axis:
 
 
 def shares_axis(title: str, values: Sequence[float], text: Text) -> Axis:
-    """For shares of images: up to 1, down to the tick below the smallest."""
+    """Axis for shares of images: up to 1, down to the tick below the smallest."""
     ticks = [
         float(t)
         for t in MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)).tick_values(min(*values, 0.9), 1.0)
@@ -71,7 +71,7 @@ def shares_axis(title: str, values: Sequence[float], text: Text) -> Axis:
 
 
 def amounts_axis(title: str, values: Sequence[float], text: Text, steps: int = 5) -> Axis:
-    """For amounts, from 0 or below."""
+    """Axis for amounts, from 0 or below."""
     low, high = min(*values, 0.0), max(*values, 1e-9)
     ticks = [float(t) for t in MaxNLocator(steps).tick_values(low, high)]
     return Axis(title, ticks[0], ticks[-1], [ticks], text)

@@ -54,7 +54,7 @@ def draw_curves(curves: Mapping[str, Measured]) -> Figure:
 
 
 def _caption(name: str, curve: Measured) -> str:
-    """What a number of timesteps has to be quoted with."""
+    """The facts that a number of timesteps has to be quoted with."""
     info, last = curve.info, curve.rows[-1]
     levels = "/".join(map(str, info["levels_per_timestep"]))
     made = f"{info.get('source', 'network')}, {info.get('neuron', 'spiking')}"
@@ -112,7 +112,7 @@ def _charts(
     upright: list[Rule],
     spikes: Sequence[tuple[str, Measured, int]],
 ) -> list[Chart]:
-    """From (name, curve, measure, tone) of each line, and (name, curve, tone) for the spikes."""
+    """Charts of (name, curve, measure, tone) for each line, (name, curve, tone) for the spikes."""
     over_time = [_series(name, c, "timesteps", key, tone) for name, c, key, tone in lines]
     over_energy = [_series(name, c, "energy_uj", key, tone) for name, c, key, tone in lines]
     rates = [_series(name, c, "timesteps", "spikes_per_neuron", tone) for name, c, tone in spikes]

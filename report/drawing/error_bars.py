@@ -1,4 +1,4 @@
-"""What each layer makes of the output error, part by part, as bars."""
+"""Bars of each layer's share of the output error, part by part."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

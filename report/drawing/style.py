@@ -1,4 +1,4 @@
-"""How figures look: colours for light and dark, and text that needs no font of the reader's."""
+"""The look of figures: colours for light and dark, text that needs no font of the reader's."""
 
 import warnings
 from collections.abc import Iterator

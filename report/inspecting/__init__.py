@@ -1,1 +1,1 @@
-"""Where the output error comes from."""
+"""The sources of the output error."""

@@ -1,4 +1,4 @@
-"""From a row's numbers to what is wrong and what would mend it."""
+"""Findings from a row's numbers: what is wrong and what would mend it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a spiking graph computes otherwise than the network that it is compared with."""
+"""Differences of a spiking graph from the network that it is compared with."""
 
 from dataclasses import dataclass
 

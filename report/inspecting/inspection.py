@@ -31,7 +31,7 @@ COLUMNS = {
 
 @dataclass
 class Inspection:
-    """Where the output error comes from, layer by layer, in the source model's names.
+    """The sources of the output error, layer by layer, in the source model's names.
 
     Attributes:
         rows: one dict for each neuron layer, and one for each other operation that makes an error

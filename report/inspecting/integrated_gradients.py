@@ -1,4 +1,4 @@
-"""How much of the output error each layer's own error makes."""
+"""The part of the output error that each layer's own error makes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def effects(
     errors: Mapping[fx.Node, list[Tensor]],
     direction: Tensor,
 ) -> dict[fx.Node, list[Tensor]]:
-    """What a unit of error at each place does to the output, along a direction.
+    """The effect of a unit of error at each place on the output, along a direction.
 
     Time enters a spiking network in its neurons only: the mean over the timesteps passes linear
     layers, and difference operations act on it. So the decoded output is *exactly* the source

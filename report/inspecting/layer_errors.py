@@ -10,7 +10,7 @@ from spikeport.convert.neurons import Differential
 
 
 class Parts(NamedTuple):
-    """Of the error in a layer's mean emission; they add up to it. Each [B, ...]."""
+    """Parts of the error in a layer's mean emission; they add up to it. Each [B, ...]."""
 
     clipping: Tensor
     quantisation: Tensor
@@ -75,7 +75,7 @@ def by_channel(neuron: NeuronLayer, values: Tensor) -> Tensor:
 
 
 def beyond(neuron: NeuronLayer, current: Tensor, timesteps: int) -> Tensor:
-    """Where the activation is more than the layer can emit, [B, ...], bool."""
+    """A mask of activations beyond what the layer can emit, [B, ...], bool."""
     activation = neuron.analog(current)
     lowest, highest = _reach(neuron, current, timesteps)
     slack = 1 + 1e-4

@@ -1,4 +1,4 @@
-"""What is added up over the images for one row of an inspection."""
+"""Sums over the images for one row of an inspection."""
 
 from typing import Any
 

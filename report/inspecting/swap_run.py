@@ -112,7 +112,7 @@ def exact_activation(node: fx.Node, reference: SpikingNetwork, other: fx.Node) -
 
 
 def reference_operation(reference: Run, other: fx.Node, pairs: dict[fx.Node, fx.Node]) -> Swap:
-    """What the reference has at a node, on the values that the node reads in the network.
+    """The reference's value at a node, on the values that the node reads in the network.
 
     Args:
         reference: a run of the reference on the same images, not begun.

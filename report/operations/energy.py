@@ -8,7 +8,7 @@ from spikeport.convert import ConversionError
 
 @dataclass(frozen=True)
 class Memory:
-    """Where weights, inputs and membrane potentials lie.
+    """The memory of weights, inputs and membrane potentials.
 
     Attributes:
         name: kind and size.
@@ -73,7 +73,7 @@ class EnergyTable:
         return (arithmetic + accesses * self.width * self.memory.byte) * 1e-6
 
     def with_memory(self, memory: Memory | None) -> "EnergyTable":
-        """This table with accesses to a memory, or without."""
+        """The table with accesses to a memory, or without."""
         return replace(self, memory=memory)
 
     def __str__(self) -> str:

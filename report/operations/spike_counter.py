@@ -32,7 +32,7 @@ class PerImage:
             setattr(self, field.name, total)
 
     def mean(self, images: int) -> "PerImage":
-        """For one image."""
+        """Counts for one image."""
         return PerImage(*(getattr(self, field.name) / images for field in fields(self)))
 
 

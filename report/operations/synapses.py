@@ -1,4 +1,4 @@
-"""How many synapses a spike reaches, and how many multiply-accumulates analog inputs cost.
+"""The synapses that a spike reaches, and the multiply-accumulates that analog inputs cost.
 
 A spike of a neuron costs one accumulate for every weight it meets: kernel positions inside the
 stride and padding grid, times output channels per group. Average pooling is part of the synapse

@@ -1,4 +1,4 @@
-"""Where a spiking network answers otherwise than its source: which classes, which images."""
+"""Answers of a spiking network that are not its source's: the classes and the images."""
 
 from collections import Counter
 from dataclasses import dataclass, field

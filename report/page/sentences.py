@@ -1,4 +1,4 @@
-"""What a page says about a network in words."""
+"""Sentences of a page about a network."""
 
 import hashlib
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ def headline(subject: Subject) -> list[Figure]:
 
 
 def summary(subject: Subject) -> dict[str, str]:
-    """For the table of several networks."""
+    """The summary for the table of several networks."""
     row, info = subject.row, subject.curve.info
     return {
         "Source network": _source(subject),
@@ -84,7 +84,7 @@ def summary(subject: Subject) -> dict[str, str]:
 
 
 def quoted(subject: Subject) -> str:
-    """What a number of timesteps has to be quoted with."""
+    """The facts that a number of timesteps has to be quoted with."""
     info = subject.curve.info
     return (
         f"Neuron: {_neuron(info)}, {_levels(subject)} levels per timestep; "
@@ -112,7 +112,7 @@ def neurobench(found: Cost) -> list[tuple[str, str]]:
 
 
 def left_out(subject: Subject) -> list[str]:
-    """What the page cannot show of this network, and why."""
+    """Notes on what the page cannot show of this network, and why."""
     found, info = [], subject.curve.info
     if subject.differences.classes is None:
         found.append(
@@ -132,7 +132,7 @@ def left_out(subject: Subject) -> list[str]:
 
 
 def made(subject: Subject) -> list[tuple[str, str]]:
-    """How the network was converted and calibrated."""
+    """The conversion and calibration of the network."""
     info = subject.info
     T = info.get("calibrated_for_timesteps")
     facts = [
@@ -148,7 +148,7 @@ def made(subject: Subject) -> list[tuple[str, str]]:
 
 
 def measured(subject: Subject, environment: dict[str, str]) -> list[tuple[str, str]]:
-    """How the numbers of the page were taken."""
+    """The measurement of the page's numbers."""
     info = subject.curve.info
     return [
         ("Images", f"{info['images']}, {info['labelled_images']} of them labelled"),

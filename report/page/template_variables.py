@@ -17,7 +17,7 @@ PAIRS = 15
 
 
 class Column(NamedTuple):
-    """Of the table of the curve."""
+    """A column of the table of the curve."""
 
     name: str
     key: str
@@ -143,7 +143,7 @@ def _namer(class_names: Sequence[str] | None, classes: int | None) -> Callable[[
 
 
 def _costs(subject: Subject) -> list[CostRow]:
-    """From the cost, or without it from the curve alone."""
+    """Costs from the cost table, or without it from the curve alone."""
     info, row = subject.curve.info, subject.row
     if subject.cost is None:
         spiking = {**row, "network": f"spiking, T={subject.T}", "table": ""}

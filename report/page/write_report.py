@@ -83,7 +83,7 @@ def write_report(
 
 
 def _by_name(what: str, given: Any, networks: Mapping[str, SpikingNetwork]) -> Mapping[str, Any]:
-    """What was given for all networks, or by their names, for each."""
+    """An argument for each network, given for all of them or by their names."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(networks, given)
     if set(given) != set(networks):

@@ -66,7 +66,7 @@ def calibrate_exit(
 def _answers(
     network: SpikingNetwork, loader: Iterable[Any], times: list[int], rule: Rule, progress: bool
 ) -> tuple[Tensor, Tensor]:
-    """How sure each image is at each time, and whether its class is the last one; both [N, D]."""
+    """Sureness of each image at each time, and whether its class is the last one; both [N, D]."""
     sureness, right = [], []
     for batch in stream(loader, f"simulating {times[-1]} timesteps", progress):
         images, _ = images_and_labels(batch)

@@ -55,7 +55,7 @@ class ExitTally:
         self.accumulates += accumulates
 
     def row(self, labelled: int, energy: EnergyTable, of_one: PerImage) -> dict[str, Any]:
-        """As a row of a ``Curve``, with the mean T as ``timesteps`` and what the rule was.
+        """The tally as a row of a ``Curve``, with the mean T as ``timesteps``, and the rule.
 
         ``exit_times`` are the numbers of images that stopped at each T.
         """

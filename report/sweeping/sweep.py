@@ -21,7 +21,7 @@ from spikeport.report.sweeping.exit_tally import ExitTally
 
 @dataclass(frozen=True)
 class Answers:
-    """What one batch of a sweep gave.
+    """Answers to one batch of a sweep.
 
     Attributes:
         images: [B, C, ...]; of event frames the mean over time.

@@ -39,7 +39,7 @@ def device_named(name: str) -> torch.device:
 
 
 def gpu(device: torch.device) -> str | None:
-    """What the GPU is called; None for the CPU."""
+    """The name of the GPU; None for the CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 

@@ -72,7 +72,7 @@ def measure(
 
 
 def _arguments(spec: Neuron, current: Tensor, emit: str) -> list[Any]:
-    """Those of ``scan`` for a first chunk; a running total only where the neuron needs one."""
+    """Arguments of ``scan`` for a first chunk; a running total only where the neuron needs one."""
     layer = FiringLayer(_neuron(spec, current), current)
     total = layer.total if layer.rules.nonnegative else None
     return [
@@ -90,7 +90,7 @@ def _neuron(spec: Neuron, current: Tensor) -> NeuronLayer:
 
 
 def _bytes(*values: Any) -> int:
-    """Of all arrays that a launch reads or writes."""
+    """Bytes of all arrays that a launch reads or writes."""
     return sum(value.nbytes for value in values if isinstance(value, Tensor))
 
 

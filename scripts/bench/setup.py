@@ -1,4 +1,4 @@
-"""What `spikeport bench` measures on: models, images, thresholds, and the machine."""
+"""The setup of `spikeport bench`: models, images, thresholds, and the machine."""
 
 import argparse
 import platform
@@ -76,7 +76,7 @@ def _images(model: nn.Module, options: argparse.Namespace) -> tuple[list[Tensor]
 
 
 def machine(device: torch.device = CPU) -> dict[str, Any]:
-    """What the numbers depend on: processor, GPU, threads, versions, measured ceilings."""
+    """Facts that the numbers depend on: processor, GPU, threads, versions, measured ceilings."""
     native = not why_unavailable()
     return {
         "gpu": gpu(device),

@@ -18,7 +18,7 @@ def head(machine: dict[str, Any], options: dict[str, Any]) -> str:
 
 
 def model_notes(model: dict[str, Any]) -> str:
-    """How each peer was run."""
+    """Notes on how each peer was run."""
     lines = [f"\n{model['model']}: {model['neurons']:,} neurons"]
     for name, notes in model["peers"].items():
         best = min(trial["seconds_per_timestep"] for trial in notes["trials"])

@@ -1,4 +1,4 @@
-"""What `compare_methods` has to run: recipes × neurons × T, and which T share a run."""
+"""The cells that `compare_methods` runs: recipes × neurons × T, and the T that share a run."""
 
 import argparse
 import hashlib

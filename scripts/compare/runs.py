@@ -23,7 +23,7 @@ SECONDS_BETWEEN = 1 if sys.stderr.isatty() else 60  # two states of the bar: a l
 
 @dataclass
 class Subject:
-    """What all cells have in common.
+    """The network and the images that all cells have in common.
 
     Attributes:
         model: the source network, in eval mode.

@@ -43,7 +43,7 @@ def latency_class(row: Row) -> str:
 
 
 def marked(rows: Sequence[Row]) -> list[tuple[str, int, Row, Row]]:
-    """For each latency class and T: the most accurate row, and the cheapest close to it.
+    """The most accurate row of each latency class and T, and the cheapest close to it.
 
     Cheapest is the one with the fewest spikes per neuron among those within a point of the best.
     """

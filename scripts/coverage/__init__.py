@@ -1,1 +1,1 @@
-"""Which models of the libraries convert."""
+"""The models of the libraries that convert."""

@@ -1,4 +1,4 @@
-"""Which models convert: a sweep over timm's and torchvision's registries, and its page.
+"""A sweep over timm's and torchvision's registries for models that convert, and its page.
 
 Run as ``python -m spikeport.scripts.coverage.command run`` and then ``… page``. Each model goes
 through three steps, each in a process of its own, so that a hang or a crash costs one model; each
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """What is known about each model: its lines, later ones over earlier ones."""
+    """Facts about each model: its lines, later ones over earlier ones."""
     known: dict[str, dict[str, Any]] = {}
     for line in path.read_text("utf-8").splitlines() if path.exists() else []:
         record = json.loads(line)

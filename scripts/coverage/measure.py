@@ -1,4 +1,4 @@
-"""What the coverage sweep measures on one model with random weights."""
+"""Measurements of the coverage sweep on one model with random weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which structures can be converted, and what can be done with them: the page of the operations.
+"""The page of the operations: structures that convert, and what can be done with them.
 
 Run as ``python -m spikeport.scripts.coverage.operations_page -o docs/operations.md``. Around every
 example of every row, in the first form in which torch takes it, stands a small network; the verbs

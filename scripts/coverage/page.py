@@ -246,7 +246,7 @@ GROUPS: dict[str, Callable[[Row], bool]] = {
 
 
 def _short(rows: list[Row]) -> str:
-    """Of the models that were run, how many came out right."""
+    """The share of the models that came out right, of those that were run."""
     counts = []
     for name, kind in GROUPS.items():
         tried = [row for row in rows if kind(row) and row["run"]]
@@ -282,7 +282,7 @@ def _summary(rows: Iterable[Row]) -> list[str]:
 
 
 def _analog(rows: list[Row]) -> str:
-    """In how many converted models there are operations of each kind."""
+    """The number of converted models that have operations of each kind."""
     lines = []
     for kind, names in ANALOG.items():
         having = [r for r in rows if r["converted"] and names & set(r.get("operations", ()))]

@@ -31,7 +31,7 @@ class Nursery:
         self.context.set_forkserver_preload([__name__])
 
     def run(self, step: str, entry: Entry, known: dict[str, Any]) -> dict[str, Any]:
-        """What a step finds out, ``{step}_error`` ("" if it went well) and ``{step}_seconds``."""
+        """Findings of a step, ``{step}_error`` ("" if it went well) and ``{step}_seconds``."""
         begin = time.perf_counter()
         here, there = self.context.Pipe(duplex=False)
         child = self.context.Process(target=_child, args=(there, step, entry, known, self.memory))

@@ -1,4 +1,4 @@
-"""From which density of spikes on torch's dense path is quicker than the engine, by layer shape.
+"""The density of spikes from which torch's dense path is quicker than the engine, by shape.
 
 Run as ``python -m spikeport.scripts.experiments.break_even``; DENSE_ABOVE of the native backend
 comes from it. Processor time is measured, which other programs disturb less.

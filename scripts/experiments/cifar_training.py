@@ -18,7 +18,7 @@ Split = tuple[Tensor, Tensor]  # images, uint8 [N, 3, H, W], and labels, int64 [
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """What decides the weights, together with the data, the model's name and torch's version.
+    """Settings that decide the weights, with the data, the model's name and torch's version.
 
     SGD with Nesterov momentum under one cycle of the learning rate (Smith and Topin 2018); random
     crops of the zero-padded image, and flips. Augmented pixels are zero after normalisation.

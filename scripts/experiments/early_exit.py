@@ -1,4 +1,4 @@
-"""What early exit saves: mean T, accuracy and wall time against all T timesteps.
+"""Savings of early exit: mean T, accuracy and wall time against all T timesteps.
 
     python -m spikeport.scripts.experiments.early_exit net.snn --data DIR -T 32 --images 700
 

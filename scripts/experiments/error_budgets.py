@@ -1,4 +1,4 @@
-"""How far the error budget adds up, on networks with trained weights.
+"""A check that the error budget adds up, on networks with trained weights.
 
 ``python -m spikeport.scripts.experiments.error_budgets`` needs no data set and no network: the
 images are crops of the demo's photographs. It prints an inspection of each network and how long

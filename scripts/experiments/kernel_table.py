@@ -68,7 +68,7 @@ class CompilerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Usage:
-    """What one form of a kernel takes on one architecture.
+    """Resources that one form of a kernel takes on one architecture.
 
     Attributes:
         registers: of a thread.
@@ -146,7 +146,7 @@ def _bytes(program: Any, size_of: Any, get: Any) -> bytes:
 
 
 def usage(log: str) -> Usage:
-    """What a log of ``ptxas -v`` with one kernel says."""
+    """Resources of a kernel by its log of ``ptxas -v``."""
 
     def number(pattern: str) -> int:
         found = re.search(pattern, log)

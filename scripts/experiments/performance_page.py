@@ -99,7 +99,7 @@ MEMORY_HEADS = ["T", "", "peak MiB", "before MiB"]
 
 
 def _peer(name: str, notes: dict[str, Any]) -> str:
-    """How a peer was run."""
+    """Notes on how a peer was run."""
     tried = len(notes["trials"])
     differences = "".join(f"; {each}" for each in notes["differences"])
     return (

@@ -1,4 +1,4 @@
-"""What another tool has to bring to be compared with."""
+"""The interface of another tool that is compared with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

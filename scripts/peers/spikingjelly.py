@@ -58,7 +58,7 @@ class SingleStep(_Layer):
 
 
 def modes(device: torch.device) -> tuple[Mode, ...]:
-    """Its ways on a device; on a GPU the sequence operator in each implementation there is."""
+    """SpikingJelly's modes on a device; on a GPU the sequence operator in each implementation."""
     single = Mode("single-step", SingleStep, 1)
     if device.type == "cpu":
         return Mode("multi-step", MultiStep), single

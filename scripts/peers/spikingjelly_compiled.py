@@ -60,7 +60,7 @@ def _compile(implementation: str) -> Any:
 
 
 def modes(device: torch.device) -> tuple[Mode, ...]:
-    """Its ways on a device; on a GPU the operator in each implementation there is.
+    """SpikingJelly's modes on a device; on a GPU the operator in each implementation there is.
 
     Only torch's operations are unrolled; the others are kernels for any number of timesteps.
     """

@@ -19,7 +19,7 @@ def choose(name: str) -> None:
 
 
 def available(device: torch.device, execution: str = "eager") -> list[str]:
-    """Those that run on a GPU; ``execution``: "eager", or "compile" behind torch.compile."""
+    """Implementations that run on a GPU; ``execution``: "eager", or "compile" for torch.compile."""
     found = []
     for name in IMPLEMENTATIONS:
         choose(name)

@@ -1,4 +1,4 @@
-"""Where the channels of a value [B, ...] stand after an operation."""
+"""The axis of the channels of a value [B, ...] after an operation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,13 +25,13 @@ def last(call: Call, axis: int, before: int, after: int) -> int:
 
 
 def permuted(call: Call, axis: int, before: int, after: int) -> int:
-    """Where ``permute(*dims)`` puts the axis."""
+    """The axis after ``permute(*dims)``."""
     dims = call.given("dims")
     return _place(dims, axis, before) if isinstance(dims, (tuple, list)) else axis
 
 
 def exchanged(call: Call, axis: int, before: int, after: int) -> int:
-    """Where ``transpose(dim0, dim1)`` puts the axis."""
+    """The axis after ``transpose(dim0, dim1)``."""
     pair = [call.given(name) for name in ("dim0", "dim1")]
     if not all(isinstance(dim, int) for dim in pair):
         return axis
@@ -40,12 +40,12 @@ def exchanged(call: Call, axis: int, before: int, after: int) -> int:
 
 
 def reversed_pair(call: Call, axis: int, before: int, after: int) -> int:
-    """Where ``t()`` puts the axis of a matrix."""
+    """The axis of a matrix after ``t()``."""
     return 1 - axis if before == 2 else axis
 
 
 def moved(call: Call, axis: int, before: int, after: int) -> int:
-    """Where ``movedim(source, destination)`` puts the axis."""
+    """The axis after ``movedim(source, destination)``."""
     pairs = [call.given(name) for name in ("source", "destination")]
     sources, targets = (
         [dim % before for dim in (pair if isinstance(pair, (tuple, list)) else [pair])]

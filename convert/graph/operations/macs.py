@@ -60,7 +60,7 @@ def synapses(layer: nn.Module, events: Tensor) -> Tensor:
 
 @torch.no_grad()
 def of_weights(call: Call) -> float:
-    """Of a layer with weights, or of the function with weights that depend on the input."""
+    """MACs of a layer with weights, or of the function with weights that depend on the input."""
     x = call.argument("input")
     if call.module is not None:
         return float(synapses(call.module, torch.ones_like(x, dtype=torch.float64)))
@@ -70,20 +70,20 @@ def of_weights(call: Call) -> float:
 
 
 def of_product(call: Call) -> float:
-    """Of a matrix product: every output is a sum over the contracted dimension."""
+    """MACs of a matrix product: every output is a sum over the contracted dimension."""
     x = next(v for v in (call.argument(name) for name in ("batch1", "mat1", "input")) if _is(v))
     contracted = x.shape[-1] if x.ndim else 1
     return float(call.value.numel() * contracted)
 
 
 def of_contraction(call: Call) -> float:
-    """Of a product in which every index is either contracted or left over."""
+    """MACs of a product in which every index is either contracted or left over."""
     x, y = (leaf for leaf in map(call.resolved, call.leaves()) if _is(leaf))
     return math.sqrt(x.numel() * y.numel() * call.value.numel())
 
 
 def of_einsum(call: Call) -> float:
-    """Of an Einstein sum: the product of the sizes of all its indices."""
+    """MACs of an Einstein sum: the product of the sizes of all its indices."""
     equation, operands = call.argument("equation"), call.argument("operands")
     if not isinstance(equation, str):
         return float(call.value.numel())
@@ -94,7 +94,7 @@ def of_einsum(call: Call) -> float:
 
 
 def of_bilinear(call: Call) -> float:
-    """Of x1 A x2 + b: its two contractions."""
+    """MACs of x1 A x2 + b: its two contractions."""
     weight = call.argument("weight")
     out = call.value
     rows = out.numel() // out.shape[-1]
@@ -102,14 +102,14 @@ def of_bilinear(call: Call) -> float:
 
 
 def of_attention(call: Call) -> float:
-    """Of scaled dot-product attention: queries times keys, weights times values."""
+    """MACs of scaled dot-product attention: queries times keys, weights times values."""
     query, key, value = (call.argument(name) for name in ("query", "key", "value"))
     scores = query.numel() * key.shape[-2]
     return float(scores + scores // query.shape[-1] * value.shape[-1])
 
 
 def of_recurrence(call: Call) -> float:
-    """Of a recurrent layer or cell: every weight once for each step of the sequence."""
+    """MACs of a recurrent layer or cell: every weight once for each step of the sequence."""
     x = call.argument("input")
     steps = x.numel() / x.shape[-1]  # of all images together
     weights = [v for name, v in call.module.named_parameters() if name.startswith("weight")]
@@ -117,7 +117,7 @@ def of_recurrence(call: Call) -> float:
 
 
 def measured(call: Call) -> float:
-    """Of an operation that nobody gave a rule: half of what torch's counter of FLOPs finds."""
+    """MACs of an operation without a rule: half of what torch's counter of FLOPs finds."""
     # attention as matrix products, which are what the counter knows
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call.evaluated(call.values.__getitem__)

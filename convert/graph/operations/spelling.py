@@ -1,4 +1,4 @@
-"""How operations are written: functions by name and back, bare names, in-place forms."""
+"""Spellings of operations: functions by name and back, bare names, in-place forms."""
 
 import builtins
 import math

@@ -1,4 +1,4 @@
-"""What an operation does to spikes, and how they are counted through it.
+"""Rules of what an operation does to spikes, and of how they are counted through it.
 
 A rule is asked about calls all of whose inputs that change in time consist of spikes. The count
 at a position is the number of spikes that arrive there; it is linear in the counts before it, so
@@ -17,7 +17,7 @@ from spikeport.convert.graph.operations.call import Call
 
 
 class SpikeRule:
-    """What becomes of spikes.
+    """The fate of spikes in an operation.
 
     Attributes:
         text: for tables, after "spikes are …".
@@ -206,7 +206,7 @@ class _Selected(_Moved):
 
 
 class _Sloped(SpikeRule):
-    """Those of the signed neuron before it, given other sizes by the sign of their sum."""
+    """Spikes of the signed neuron before it, given other sizes by the sign of their sum."""
 
     text = "scaled by the sign of their sum"
     homogeneous = True

@@ -60,7 +60,7 @@ class FiringLayer:
         return Packed(self, out, counts, current.dtype)
 
     def totals(self, current: Tensor, residual: Tensor | None, ends: Sequence[int]) -> "Totals":
-        """Nothing but the sums between some timesteps of the chunk, in ascending order."""
+        """The sums between some timesteps of the chunk alone, in ascending order."""
         sums, begin = {}, 0
         for end in sorted(set(ends)):
             before, span = self.total, slice(begin, end)
@@ -93,7 +93,7 @@ class FiringLayer:
 
 @dataclass(frozen=True)
 class Totals:
-    """What neurons emitted between some timesteps of a chunk, added up.
+    """Emissions between some timesteps of a chunk, added up.
 
     Attributes:
         sums: float32 [B, ...], activation units, by first timestep and the one after the last.

@@ -133,7 +133,7 @@ class CudaRun(Run):
         return (self._corrected(node, current) if corrected else current), None
 
     def _corrected(self, node: fx.Node, current: Tensor) -> Tensor:
-        """With the neurons' own current, which only the first timesteps have."""
+        """The current with the neurons' own, which only the first timesteps have."""
         neuron = self.network.neuron(str(node.target))
         rows = neuron.correction[self.time : self.time + len(current)]
         own = torch.stack(

@@ -8,7 +8,7 @@ from spikeport.cpu.streams import Levels, Stream
 
 
 class Buffers:
-    """Where the streams of one run lie.
+    """Memory of the streams of one run.
 
     Args:
         reuse: whether nobody but the run keeps its streams.

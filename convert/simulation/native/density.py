@@ -1,4 +1,4 @@
-"""Which layers with many spikes are quicker on torch's dense path.
+"""The choice of layers with many spikes that are quicker on torch's dense path.
 
 The engine's time grows with the density of spikes, the dense path's does not. Where they cross
 depends on the layer and on what a spike can be; it was measured (``python -m

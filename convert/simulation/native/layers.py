@@ -63,13 +63,13 @@ class LayerCache:
         return network
 
     def plan(self, left: frozenset[fx.Node] = frozenset()) -> Plan:
-        """What the engine runs, without the nodes that are left to torch."""
+        """The plan of what the engine runs, without the nodes that are left to torch."""
         if left not in self._plans:
             self._plans[left] = Plan(self.network, left)
         return self._plans[left]
 
     def threshold(self, node: fx.Node) -> Tensor:
-        """What one spike of a packed node stands for, [C]."""
+        """The value of one spike of a packed node, [C]."""
         while node.meta["role"] != "neuron":
             node = source_of(node)
         values: Tensor = self.network.get_submodule(str(node.target)).threshold  # type: ignore[assignment]
@@ -249,7 +249,7 @@ def _ungrouped(weight: Tensor, groups: int) -> Tensor:
 
 
 def _kinds(network: nn.Module) -> list[Any]:
-    """What a plan depends on and a pass may change."""
+    """Facts that a plan depends on and a pass may change."""
     neurons = [module for module in network.modules() if isinstance(module, NeuronLayer)]
     kinds = [(neuron.model, neuron.threshold.ndim, neuron.channel_dim) for neuron in neurons]
     return kinds + [value.dtype for value in network.parameters()]

@@ -1,4 +1,4 @@
-"""How maps lie in memory, between the engine and torch.
+"""Layouts of maps in memory, between the engine and torch.
 
 To the engine everything is a map [B, C, H, W]: features [B, C] have one position, and sequences
 [B, C, L] have one row.

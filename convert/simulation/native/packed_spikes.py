@@ -1,4 +1,4 @@
-"""What a layer emitted on the native engine, as seen by those who watch."""
+"""Emissions of a layer on the native engine, as seen by those who watch."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What feeds each neuron of a graph, in the terms of the native engine.
+"""The synapses that feed each neuron of a graph, in the terms of the native engine.
 
 A neuron's current is a sum. Its parts are synapses on packed spikes (convolutions and linear
 layers, also through concatenations, sums and flattening; a neuron's spikes added as they are),
@@ -60,7 +60,7 @@ Part = Weighted | Spikes | Current
 
 
 class Plan:
-    """Which nodes the engine runs, and what feeds them.
+    """The nodes that the engine runs, and what feeds them.
 
     Args:
         network: a SpikingNetwork.
@@ -225,7 +225,7 @@ def source_of(node: fx.Node) -> Any:
 
 
 def geometry(layer: Any, size: tuple[int, int]) -> Geometry:
-    """Where a convolution's inputs are, for an input of this size."""
+    """The places of a convolution's inputs, for an input of this size."""
     kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
     if isinstance(layer, nn.Conv1d):
         padding = (0, *layer.padding)
@@ -270,7 +270,7 @@ def _last_uses(nodes: list[fx.Node]) -> dict[fx.Node, int]:
 
 
 def _taken_as(node: fx.Node) -> str | None:
-    """How the engine takes an operation into synapses, if it does."""
+    """The way in which the engine takes an operation into synapses, if it does."""
     row = row_of(node)
     return row.engine if row is not None else None
 

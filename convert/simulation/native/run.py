@@ -369,7 +369,7 @@ class NativeRun(Run):
 
 
 def _rank(node: fx.Node) -> int:
-    """Of a node's value, [B, C, ...]."""
+    """The rank of a node's value, [B, C, ...]."""
     return len(node.meta["shape"])
 
 

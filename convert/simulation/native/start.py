@@ -1,4 +1,4 @@
-"""Which calls the native engine runs."""
+"""The choice of calls that the native engine runs."""
 
 import torch
 from torch import Tensor
