@@ -25,7 +25,9 @@ class Neuron(NeuronModel):
             early: the running total of the spikes stays in the range of the activation.
         leak: factor on the membrane potential before each timestep, in (0, 1]; 1 is IF, the only
             value for which the output converges to the source network's.
-        hard_reset: a neuron that fires loses all of its potential, not just what it emitted.
+        hard_reset: a neuron that fires loses all of its potential, not just what it emitted. It
+            fires -1 at -θ, not below 0: its potential is exactly 0 after every spike, and there
+            the sign of a rounding error would decide.
     """
 
     max_up: int = 1
@@ -59,7 +61,7 @@ class Neuron(NeuronModel):
     ) -> tuple[Tensor, State]:
         """Integrate, fire n spikes, subtract n·θ; see ``NeuronModel.step``."""
         v = (state.v if self.leak == 1 else state.v * self.leak) + current
-        spikes = (v / threshold).floor_().clamp_(-self.max_down, self.max_up)
+        spikes = self.count(v / threshold)
         time, total = state.time + 1, state.total
         if total is not None:
             spikes = bound(spikes, total, time, lowest, highest)
@@ -67,6 +69,11 @@ class Neuron(NeuronModel):
         out = spikes * threshold
         v = torch.where(spikes != 0, torch.zeros_like(v), v) if self.hard_reset else v - out
         return out, State(v, total, time)
+
+    def count(self, u: Tensor) -> Tensor:
+        """The whole thresholds in a potential of u thresholds, within the neuron's limits."""
+        whole = u.trunc() if self.hard_reset else u.floor()
+        return whole.clamp_(-self.max_down, self.max_up)
 
 
 def bound(

@@ -1,4 +1,4 @@
-// One timestep of sixteen neurons: convert/neurons/family.py `step`, operation for operation.
+// One timestep of sixteen neurons: convert/neurons/integrate_and_fire.py `step`, operation for operation.
 #pragma once
 
 typedef struct {
@@ -20,22 +20,24 @@ static inline void prepare(Firing* f, const sp_neuron* n, const float* total, sp
     f->plain = n->max_up == 1 && n->max_down == 0 && !total && n->leak == 1.0f && !f->hard_reset;
 }
 
-// floor(v / threshold). A product with the inverse is right unless it is close to a whole number;
-// only then the division, which takes longer than all the rest, decides.
-static inline F whole_quotient(F v, F threshold, F inverse) {
+// v / threshold, as far as whole numbers below or towards 0 depend on it. A product with the inverse
+// is right unless it is close to a whole number; only then the division, which takes longer than all
+// the rest, decides.
+static inline F quotient(F v, F threshold, F inverse) {
     F q = mul(v, inverse);
     F distance = absolute(sub(q, round(q)));
     F margin = mul(all(1e-6f), add(absolute(q), all(1.0f)));
     if (__builtin_expect(not_greater(distance, margin) & not_equal(q, all(0.0f)), 0))
         q = div(v, threshold);
-    return floor(q);
+    return q;
 }
 
 // Spike counts n; updates the potential and, where the totals are bounded, the total.
 static inline F fire(const Firing* f, int lane, F current, F* v, float* total, float time) {
     F threshold = load(f->threshold + lane);
     F now = add(f->leak == 1.0f ? *v : mul(*v, all(f->leak)), current);
-    F n = whole_quotient(now, threshold, load(f->inverse + lane));
+    F n = quotient(now, threshold, load(f->inverse + lane));
+    n = f->hard_reset ? choose(less(n, all(0.0f)), ceil(n), floor(n)) : floor(n);
     n = min(max(n, all(-f->down)), all(f->up));
     if (total) {
         F sum = load(total + lane);

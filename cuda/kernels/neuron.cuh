@@ -1,4 +1,4 @@
-// One timestep of one neuron: convert/neurons/family.py `step`, operation for operation, each
+// One timestep of one neuron: convert/neurons/integrate_and_fire.py `step`, operation for operation, each
 // rounded by itself (compiled with --fmad=false).
 #define PLAIN 0    // at most one spike, upwards only, no leak, soft reset
 #define SIGNED 1   // at most one spike either way, no leak, soft reset
@@ -25,7 +25,8 @@ typedef struct {
 // v >= threshold: the float below the threshold divided by it never rounds up to 1.
 DEVICE float wanted(const Neuron *s, float v, Rules rules) {
 #if SP_NEURON == GENERAL
-    float n = floorf(quotient(v, s->threshold, s->inverse));
+    float u = quotient(v, s->threshold, s->inverse);
+    float n = rules.hard_reset ? truncf(u) : floorf(u);
     return fminf(fmaxf(n, -rules.down), rules.up);
 #elif SP_NEURON == SIGNED
     (void)rules;

@@ -36,8 +36,10 @@ class Staircase:
             down = [(-place, -above, -below) for place, below, above in up if spec.signed]
             return Staircase(spec, tuple(sorted(up + down)))
         if isinstance(spec, Neuron):
-            counts = range(1 - spec.max_down, spec.max_up + 1)
-            return Staircase(spec, tuple((float(n), n - 1, n) for n in counts))
+            up = [(float(n), n - 1, n) for n in range(1, spec.max_up + 1)]
+            moved = int(spec.hard_reset)  # by which the steps downwards are further away
+            down = [(float(-n - moved), -n - 1, -n) for n in range(spec.max_down)]
+            return Staircase(spec, tuple(sorted(up + down)))
         raise ConversionError(
             f"{type(spec).__name__} neurons cannot be fine-tuned: their spikes depend on more than "
             'the potential. Convert with neuron="if", "burst", "signed", "multi-level" or '
@@ -47,7 +49,7 @@ class Staircase:
     def count(self, u: Tensor) -> Tensor:
         """Spikes without bounds at a potential u, in thresholds; see ``NeuronModel.step``."""
         if isinstance(self.model, Neuron):
-            return u.floor().clamp_(-self.model.max_down, self.model.max_up)
+            return self.model.count(u)
         spikes = self.model.nearest_power(u)
         return spikes if self.model.signed else spikes.clamp_min(0)
 
@@ -82,7 +84,8 @@ class Staircase:
             width: of the bumps, in thresholds for a step by one spike; steps by h spikes have h
                 times the width and the area h.
         """
-        if len(self.steps) > 2 and isinstance(self.model, Neuron) and surrogate.reach(width) <= 1:
+        whole = all(place == above for place, _, above in self.steps)  # and each by one spike
+        if len(self.steps) > 2 and whole and surrogate.reach(width) <= 1:
             return self._slope_beside(u, surrogate, width, low, high)
         total: Tensor | None = None
         for place, below, above in self.steps:

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,8 @@ def scalar_neuron(currents, theta, v0, spec, low, high):
     down = spec.max_down if low == 0 else max(spec.max_up, spec.max_down)
     for time, now in enumerate(currents, start=1):
         v = Fraction(spec.leak) * v + Fraction(now)
-        count = min(max(math.floor(v / theta), -down), spec.max_up)
+        whole = math.trunc(v / theta) if spec.hard_reset else math.floor(v / theta)
+        count = min(max(whole, -down), spec.max_up)
         if high < math.inf:
             count = min(count, math.floor(Fraction(high) * time / theta) - total)
         if low > -math.inf:
@@ -64,6 +66,20 @@ def test_hard_reset_forgets_what_a_spike_left_over():
         neuron.threshold.data.fill_(1.0)
         spikes[hard] = neuron(torch.full((4, 1, 1), 0.75))[0].flatten().tolist()
     assert spikes == {False: [0, 1, 1, 1], True: [0, 1, 0, 1]}
+
+
+@pytest.mark.parametrize("model", [Neuron(1, 1, hard_reset=True), Neuron(3, 2, 0.5, True)])
+def test_rounding_of_a_current_of_zero_does_not_decide_after_a_hard_reset(model):
+    """Another chunk adds weights in another order: a current of 0 comes out as ±1e-17."""
+    current = torch.tensor([0.7, 0.7, 0.0, 0.0, -0.7, -0.7, 0.0, 0.7, 0.0, -1.7, 0.0, 0.0])
+    current = current.double().view(-1, 1, 1)
+    spikes = []
+    for noise in (0.0, 1e-17, -1e-17):
+        neuron = NeuronLayer(model, 1, -math.inf).double()
+        neuron.threshold.data.fill_(1.0)
+        spikes.append(neuron(current + noise)[0].flatten().tolist())
+    assert spikes[0] == spikes[1] == spikes[2]
+    assert min(spikes[0]) < 0 < max(spikes[0])
 
 
 def test_leak_halves_the_potential_before_each_timestep():

@@ -35,6 +35,7 @@ MUTATIONS = (
     ("neuron.cuh", "fminf(fmaxf(n, -rules.down), rules.up)", "fmaxf(n, -rules.down)", SCAN),
     ("neuron.cuh", "s->v * rules.leak + current", "s->v + current", SCAN),
     ("neuron.cuh", "rules.hard_reset && n != 0.0f", "rules.hard_reset", SCAN),
+    ("neuron.cuh", "rules.hard_reset ? truncf(u) : floorf(u)", "floorf(u)", SCAN),
     ("neuron.cuh", "v - n * s->threshold", "fmaf(-n, s->threshold, v)", SCAN),
     ("quotient.cuh", "return fmaf(fmaf(-q, y, x), inverse, q)", "return x * inverse", ARITHMETIC),
     ("packing.cuh", "lane % lanes * SP_VECTOR", "(lanes - 1 - lane % lanes) * SP_VECTOR", PACKED),

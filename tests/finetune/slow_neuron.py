@@ -19,9 +19,10 @@ def bump(shape: str, x: float, width: float) -> float:
     return 4 / width * s * (1 - s)
 
 
-def ladder(up: int, down: int) -> list[tuple[float, int, int]]:
-    """Steps of floor and clip: place, spikes below, spikes above."""
-    return [(float(k), k - 1, k) for k in range(-down + 1, up + 1)]
+def ladder(up: int, down: int, hard: bool) -> list[tuple[float, int, int]]:
+    """Steps of floor, or with a hard reset trunc, and clip: place, spikes below, spikes above."""
+    upward = [(float(k), k - 1, k) for k in range(1, up + 1)]
+    return [(float(-k if hard else 1 - k), -k, 1 - k) for k in range(1, down + 1)] + upward
 
 
 def powers(exponents: int, signed: bool) -> list[tuple[float, int, int]]:

@@ -22,6 +22,7 @@ SPECS = {
     "multi-level": Neuron(3, 3),
     "leaky": Neuron(2, 1, leak=0.8),
     "hard": Neuron(1, 0, leak=0.9, hard_reset=True),
+    "hard, signed": Neuron(2, 2, leak=0.9, hard_reset=True),
     "multi-threshold": MultiThreshold(3),
     "unsigned powers": MultiThreshold(3, signed=False),
 }
@@ -62,7 +63,8 @@ def slowly(kind, span, shape, width, detach, index, values):
     if isinstance(spec, MultiThreshold):
         steps = powers(spec.exponents, spec.signed or linear)
     else:
-        steps = ladder(spec.max_up, max(spec.max_up, spec.max_down) if linear else spec.max_down)
+        down = max(spec.max_up, spec.max_down) if linear else spec.max_down
+        steps = ladder(spec.max_up, down, spec.hard_reset)
     down = -min(below for _, below, _ in steps)
     up = max(above for _, _, above in steps)
     theta, share, current = values

@@ -4,6 +4,7 @@
 typedef __SIZE_TYPE__ size_t;
 inline float fabsf(float x) { return __builtin_fabsf(x); }
 inline float floorf(float x) { return __builtin_floorf(x); }
+inline float truncf(float x) { return __builtin_truncf(x); }
 inline float ceilf(float x) { return __builtin_ceilf(x); }
 inline float rintf(float x) { return __builtin_rintf(x); }
 inline float fminf(float x, float y) { return __builtin_fminf(x, y); }
