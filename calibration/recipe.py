@@ -53,6 +53,8 @@ def run_passes(
         else:
             layerwise = [one for one in group if isinstance(one, LayerwisePass)]
             run_layerwise(network, batches, layerwise, progress)
+    for neuron in network.neurons.values():  # levels of a quantised activation are known
+        neuron.fit_steps()
 
 
 def _forward_of(one: Pass) -> int | None:

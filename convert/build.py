@@ -16,6 +16,7 @@ from spikeport.convert.graph.roles import assign_roles, in_time
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.replace import make_inputs_spike, replace_activations
+from spikeport.convert.staircases import replace_staircases
 from spikeport.convert.tracing.normalize import normalize
 from spikeport.convert.tracing.source_copy import copied
 from spikeport.convert.tracing.tracer import trace
@@ -86,6 +87,7 @@ def _convert(
     """``build`` without its checks of what the network computes."""
     graph, root = trace(model, example[:2], simplify)
     normalize(graph, root)
+    replace_staircases(graph, root, spec)
     replace_activations(graph, root, spec)
     unsupported = assign_roles(graph, root)
     if not unsupported and not analog_bottlenecks:

@@ -23,7 +23,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> 
     """
     found = []
     for node in list(graph.nodes):
-        if not _upstream(node, lambda n: n.op == "placeholder"):
+        if not upstream(node, lambda n: n.op == "placeholder"):
             continue
         if _is_sloped(node):
             _insert_before(graph, root, node, spec)
@@ -36,7 +36,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> 
             name = unique(root, node.target) if node.target in called else node.target
             called.add(node.target)
         else:
-            name = unique(root, _functional_name(node))
+            name = unique(root, functional_name(node))
         new = insert_neuron(
             graph,
             root,
@@ -56,7 +56,7 @@ def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, spec: Neuron
     """A signed neuron on what a node reads."""
     source = node.args[0] if node.args else node.kwargs["input"]
     module = str(node.target) if node.op == "call_module" else ""
-    name = unique(root, f"{module}#in" if module else _functional_name(node))
+    name = unique(root, f"{module}#in" if module else functional_name(node))
     new = insert_neuron(graph, root, source, source, name, spec, -math.inf, math.inf)
     node.replace_input_with(source, new)
 
@@ -75,7 +75,7 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> No
             if producer.op == "call_module":
                 name = unique(root, f"{producer.target}#out")
             else:
-                name = unique(root, _functional_name(producer))
+                name = unique(root, functional_name(producer))
             new = insert_neuron(graph, root, producer, producer, name, spec, -math.inf, math.inf)
             producer.replace_all_uses_with(
                 new, delete_user_cb=lambda user, at=new: user is not at and user.op != "output"
@@ -105,11 +105,12 @@ def insert_neuron(
     return new
 
 
-def _functional_name(node: fx.Node) -> str:
+def functional_name(node: fx.Node) -> str:
+    """The name of an operation in a module's code, ``layer1.0.relu``."""
     return f"{node.meta['path']}.{node.meta['op']}".lstrip(".")
 
 
-def _upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
+def upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
     """Whether a wanted node is among this node and all that it is computed from."""
     todo, seen = [node], {node}
     while todo:
@@ -124,7 +125,7 @@ def _upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
 
 def _analog_producers(node: fx.Node, root: nn.Module) -> list[fx.Node]:
     analog = in_time(node) and not node.meta["spikes"]
-    behind_weights = node.meta["role"] == "static" and _upstream(node, _is_weighted)
+    behind_weights = node.meta["role"] == "static" and upstream(node, _is_weighted)
     if not analog and not behind_weights:
         return []
     first = node.all_input_nodes[0]

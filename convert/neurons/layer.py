@@ -27,6 +27,8 @@ class NeuronLayer(nn.Module):
         correction: current added to the input's, [K, C], activation units: row t at timestep t,
             nothing after K timesteps, so that the limit for many timesteps stays the source
             network. The analog reading does not know it. K = 0 until a bias pass sets it.
+        step: value of a level of a quantised activation, [C]; empty where there are no levels.
+        shift: added before values are rounded down to a level, in levels, [C]; empty as above.
     """
 
     op_name = "neuron"
@@ -47,6 +49,8 @@ class NeuronLayer(nn.Module):
         self.threshold = nn.Parameter(torch.full((channels,), math.nan), requires_grad=False)
         self.v0 = nn.Parameter(torch.zeros(channels), requires_grad=False)
         self.correction = nn.Parameter(torch.zeros(0, channels), requires_grad=False)
+        self.step = nn.Parameter(torch.zeros(0), requires_grad=False)
+        self.shift = nn.Parameter(torch.zeros(0), requires_grad=False)
 
     @property
     def channels(self) -> int:
@@ -63,9 +67,42 @@ class NeuronLayer(nn.Module):
         """Most negative spikes in one timestep."""
         return self.model.max_down
 
+    def set_steps(self, step: Tensor, shift: Tensor) -> None:
+        """Stand for ``step · clamp(floor(x / step + shift), …)`` with ends ``low`` and ``high``.
+
+        Args:
+            step: value of a level, [C].
+            shift: in levels, [C].
+        """
+        like = self.threshold
+        self.step.data, self.shift.data = step.to(like), shift.to(like)
+        self.fit_steps()
+
+    def fit_steps(self) -> None:
+        """The threshold and the potential with which T timesteps give the levels exactly.
+
+        That is where T times the spikes of a timestep are the levels, and the currents are the same
+        at every timestep: k spikes in T timesteps are k levels, for ``v0 + T·I >= k·θ`` where
+        ``I / step + shift >= k``. Nothing for an activation without levels.
+        """
+        if self.step.numel():
+            most = max(abs(self.low), abs(self.high)) / float(self.step.max())
+            threshold = self.step.detach() * (round(most) / self.max_up)
+            self.threshold.data, self.v0.data = threshold, threshold * self.shift
+            self.correction.data = threshold.new_zeros(0, self.channels)
+
     def analog(self, x: Tensor) -> Tensor:
-        """The activation that the neurons stand for, of [B, ...]."""
-        return x.clamp(self.low, self.high)
+        """The activation that the neurons stand for, of [B, ...].
+
+        Its gradient is that of the clamp, also where it has levels (straight through).
+        """
+        clamped = x.clamp(self.low, self.high)
+        if not self.step.numel():
+            return clamped
+        step, shift = self.per_channel(self.step, x), self.per_channel(self.shift, x)
+        ends = [round(end / float(self.step.max())) for end in (self.low, self.high)]
+        levels = step * (x / step + shift).floor().clamp(*ends)
+        return clamped + (levels - clamped).detach()
 
     def forward(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over the timesteps of a chunk.

@@ -21,7 +21,7 @@ from spikeport.convert.neurons import (
 SPECS: dict[str, type[NeuronModel]] = {
     cls.__name__: cls for cls in (Neuron, MultiThreshold, Differential, SpiCalib)
 }
-NEURON_TENSORS = ("threshold", "v0", "correction")
+NEURON_TENSORS = ("threshold", "v0", "correction", "step", "shift")
 
 
 def describe_layer(path: str, layer: nn.Module) -> dict[str, Any]:

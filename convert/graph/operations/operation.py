@@ -10,6 +10,7 @@ from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.channels import ChannelRule, kept
 from spikeport.convert.graph.operations.einstein import Product
 from spikeport.convert.graph.operations.spikes import UNKNOWN, SpikeRule
+from spikeport.convert.graph.operations.staircase import Climb
 
 # What an operation does in time:
 # weighted    carries the synapses: linear in its input, with weights of its own (a layer)
@@ -84,6 +85,8 @@ class Operation:
         lift: the layer in the place of a function that is called with weights that never change;
             the call has their values.
         einstein_sum: the product of two tensors that it is, or None for a call that is none.
+        staircase: the staircase that it makes of one, see ``Staircase``; None for a call that
+            makes none.
         examples: of calls; the first one is the usual one.
     """
 
@@ -107,6 +110,7 @@ class Operation:
     window: Callable[[Call, tuple[int, int]], tuple[int, int] | None] | None = None
     lift: Callable[[Call], nn.Module] | None = None
     einstein_sum: Callable[[Call], Product | None] | None = None
+    staircase: Climb | None = None
     examples: tuple[Example, ...] = ()
 
     def call(

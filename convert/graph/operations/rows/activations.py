@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from spikeport.convert.graph.operations import staircase
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.operation import Example, Operation, Span
 from spikeport.convert.graph.operations.spikes import MIXED, SLOPED
@@ -80,6 +81,7 @@ ROWS = [
         layers={nn.ReLU: ()},
         arguments=("input", "inplace"),
         activation=lambda call: (0.0, math.inf),
+        staircase=staircase.clamped(0.0, None),
         examples=(Example(),),
     ),
     Operation(
@@ -89,6 +91,7 @@ ROWS = [
         layers={nn.ReLU6: ()},
         arguments=("input", "inplace"),
         activation=lambda call: (0.0, 6.0),
+        staircase=staircase.clamped(0.0, 6.0),
         examples=(Example(),),
     ),
     Operation(
@@ -98,6 +101,7 @@ ROWS = [
         layers={nn.Hardtanh: ("min_val", "max_val")},
         arguments=("input", "min_val", "max_val", "inplace"),
         activation=_hardtanh,
+        staircase=staircase.clamped("min_val", "max_val"),
         examples=(Example(lambda x: (x, -0.5, 0.5), layer=lambda cls: cls(-0.5, 0.5)),),
     ),
     Operation(
@@ -107,6 +111,7 @@ ROWS = [
         ("clip",),
         arguments=("input", "min", "max"),
         activation=_clamp,
+        staircase=staircase.clamped("min", "max"),
         examples=(
             Example(lambda x: (x, -0.5, 0.5)),
             Example(lambda x: (x, 0.0)),
@@ -119,6 +124,7 @@ ROWS = [
         MIXED,
         arguments=("input", "min"),
         activation=_clamp,
+        staircase=staircase.clamped("min", None),
         examples=(Example(lambda x: (x, 0.0)), Example(lambda x: (x, -0.2))),
     ),
     Operation(
@@ -127,6 +133,7 @@ ROWS = [
         MIXED,
         arguments=("input", "max"),
         activation=_clamp,
+        staircase=staircase.clamped(None, "max"),
         examples=(Example(lambda x: (x, 0.3)),),
     ),
     Operation(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeport.convert.graph.operations import staircase
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import MIXED, SELECTED
 
@@ -36,6 +37,7 @@ ROWS = [
         SELECTED,
         ("fmax",),
         arguments=("input", "other"),
+        staircase=staircase.limited(above=False),
         examples=(
             Example(lambda x: (x, x.roll(1, 2))),
             Example(lambda x: (x, torch.tensor(0.3))),
@@ -47,6 +49,7 @@ ROWS = [
         MIXED,
         ("fmin",),
         arguments=("input", "other"),
+        staircase=staircase.limited(above=True),
         examples=(Example(lambda x: (x, x.roll(1, 2))), Example(lambda x: (x, torch.tensor(0.3)))),
     ),
     _of_one("exp"),

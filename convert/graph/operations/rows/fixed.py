@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from spikeport.convert.graph.operations import staircase
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import UNKNOWN
 
@@ -14,8 +16,8 @@ _OF_TWO_SIZES = (
     *("bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift", "gcd", "lcm"),
 )
 _OF_ONE = (
-    *("not", "invert", "bitwise_not", "truth", "sign", "sgn", "signbit", "round", "floor", "ceil"),
-    *("trunc", "fix", "frac", "isnan", "isinf", "isfinite", "isneginf", "isposinf"),
+    *("not", "invert", "bitwise_not", "truth", "sign", "sgn", "signbit", "ceil"),
+    *("frac", "isnan", "isinf", "isfinite", "isneginf", "isposinf"),
     *("int", "long", "short", "bool", "byte", "char", "item", "tolist"),
 )
 _OF_SEVERAL = (
@@ -62,8 +64,6 @@ _EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
     "argmax": lambda x: (x, 1),
     "argmin": lambda x: (x, 1),
     "argsort": lambda x: (x, 1),
-    "floor": lambda x: (x,),
-    "round": lambda x: (x,),
     "sign": lambda x: (x,),
     "gt": lambda x: (x, 0.1),
     "lt": lambda x: (x, 0.1),
@@ -75,6 +75,44 @@ _EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
 }
 
 ROWS = [
+    *(
+        Operation(
+            name,
+            "fixed",
+            UNKNOWN,
+            aliases,
+            arguments=arguments,
+            staircase=climb,
+            examples=(Example(),),
+        )
+        for name, aliases, arguments, climb in (
+            ("floor", (), ("input",), staircase.floored),
+            ("round", (), ("input", "decimals"), staircase.rounded),
+            ("trunc", ("fix",), ("input",), staircase.truncated),
+        )
+    ),
+    *(
+        Operation(
+            name,
+            "fixed",
+            UNKNOWN,
+            arguments=arguments,
+            staircase=staircase.quantized,
+            examples=(Example(example),),
+        )
+        for name, arguments, example in (
+            (
+                "fake_quantize_per_tensor_affine",
+                ("input", "scale", "zero_point", "quant_min", "quant_max"),
+                lambda x: (x, 0.1, 3, 0, 15),
+            ),
+            (
+                "fake_quantize_per_channel_affine",
+                ("input", "scale", "zero_point", "axis", "quant_min", "quant_max"),
+                lambda x: (x, torch.full((4,), 0.1), torch.zeros(4, dtype=torch.int32), 1, -7, 7),
+            ),
+        )
+    ),
     *(
         Operation(
             name,

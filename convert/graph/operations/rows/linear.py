@@ -2,6 +2,7 @@
 
 import torch
 
+from spikeport.convert.graph.operations import staircase
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.operation import Example, InTime, Operation
 from spikeport.convert.graph.operations.spikes import (
@@ -39,6 +40,7 @@ ROWS = [
         ADDED,
         arguments=("input", "other"),
         engine="add",
+        staircase=staircase.added,
         examples=(
             Example(lambda x: (x, x.roll(1, 2))),
             Example(lambda x: (x, 0.25)),
@@ -52,6 +54,7 @@ ROWS = [
         ADDED,
         ("subtract",),
         arguments=("input", "other"),
+        staircase=staircase.subtracted,
         examples=(
             Example(lambda x: (x, x.roll(1, 2))),
             Example(lambda x: (x, torch.linspace(-1, 1, 6))),
@@ -72,6 +75,7 @@ ROWS = [
         ("float", "half", "double", "bfloat16", "type", "type_as"),
         arguments=("input", "dtype"),
         acts=_keeps_values,
+        staircase=staircase.unchanged,
         examples=(Example(lambda x: (x, torch.float32)),),
     ),
     Operation(

@@ -6,6 +6,7 @@ form; what is left here has two factors that depend on the input.
 
 import torch
 
+from spikeport.convert.graph.operations import staircase
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.einstein import of_einsum as product_of_einsum
 from spikeport.convert.graph.operations.einstein import of_matrices, with_offset
@@ -34,6 +35,7 @@ ROWS = [
         SCALED,
         ("multiply",),
         arguments=("input", "other"),
+        staircase=staircase.multiplied,
         examples=(
             Example(lambda x: (x, 0.5)),
             Example(lambda x: (x, torch.linspace(0.5, 1.5, 6))),
@@ -48,6 +50,7 @@ ROWS = [
         arguments=("input", "other"),
         acts=_unless_rounded,
         linear_in=("input",),
+        staircase=staircase.divided,
         examples=(
             Example(lambda x: (x, 2.0)),
             Example(lambda x: (x, torch.linspace(0.5, 1.5, 6))),

@@ -1,0 +1,166 @@
+"""Quantised activations become neurons with their levels, however they are written."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from spikeport.calibration import calibrate
+from spikeport.convert import Neuron, build
+from spikeport.convert.saving.container import load, save
+
+CHANNELS = 6
+
+
+class Written(nn.Module):
+    """A quantised activation in the code of a module.
+
+    Attributes:
+        top, number, levels: of the range [0, top].
+    """
+
+    def __init__(self, write, top, levels):
+        super().__init__()
+        self.write, self.levels, self.number = write, levels, top
+        self.top = nn.Parameter(torch.tensor(top))
+        self.register_buffer("tops", torch.linspace(0.5, 1.0, CHANNELS) * top)
+
+    def forward(self, x):
+        return self.write(self, x)
+
+
+def qcfs(self, x):
+    return torch.floor((x / self.top).clamp(0, 1) * self.levels + 0.5) / self.levels * self.top
+
+
+def clamped_last(self, x):
+    steps = torch.floor(x * self.levels / self.top + 0.5)
+    return torch.clamp(steps, 0, self.levels) * self.top / self.levels
+
+
+def lsq(self, x):
+    step = self.top / self.levels
+    return torch.round((x / step).clamp(0, self.levels)) * step
+
+
+def pact(self, x):
+    scale = self.levels / self.top
+    return torch.minimum(x.relu(), self.top).mul(scale).round().div(scale)
+
+
+def without_half(self, x):
+    return (x.clamp(min=0, max=self.number) * (self.levels / self.number)).trunc() * (
+        self.number / self.levels
+    )
+
+
+def fake_quantized(self, x):
+    return torch.fake_quantize_per_tensor_affine(
+        F.relu(x), self.number / self.levels, 0, 0, self.levels
+    )
+
+
+def by_channel(self, x):
+    zeros = torch.zeros(CHANNELS, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(
+        x, self.tops / self.levels, zeros, 1, 0, self.levels
+    )
+
+
+def by_channel_by_hand(self, x):
+    scale = self.levels / self.tops
+    return ((x * scale + 0.5).floor().clamp(0, self.levels)) / scale
+
+
+def steeper(self, x):
+    """Steps are half as high as they are wide."""
+    return 0.5 * qcfs(self, x)
+
+
+WAYS = [
+    qcfs,
+    clamped_last,
+    lsq,
+    pact,
+    without_half,
+    fake_quantized,
+    by_channel,
+    by_channel_by_hand,
+    steeper,
+]
+
+
+def made(write, top, levels, neuron, seed=0):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(5, CHANNELS), Written(write, top, levels), nn.Linear(CHANNELS, 3))
+    x = 2 * torch.randn(64, 5)
+    snn = build(net.eval(), x, neuron)
+    calibrate(snn, [x], progress=False)
+    return net, snn, x
+
+
+@pytest.mark.parametrize("write", WAYS)
+@settings(deadline=None, max_examples=12)
+@given(
+    top=st.floats(0.3, 4),
+    levels=st.sampled_from([1, 2, 3, 4, 8, 15]),
+    up=st.sampled_from([1, 2, 4]),
+)
+@torch.no_grad()
+def test_levels_are_exact_after_as_many_timesteps(write, top, levels, up):
+    net, snn, x = made(write, top, levels * up, Neuron(up))
+    assert list(snn.neurons) == ["1"]
+    expected = net(x)
+    assert torch.allclose(snn.analog(x), expected, atol=1e-5 * top)
+    found = snn(x, levels)  # levels · up levels, up at each timestep
+    off = (found - expected).abs() > 1e-4 * top
+    assert off.float().mean() < 0.02  # a current within rounding of the edge of a step
+
+
+@pytest.mark.parametrize("write", WAYS)
+@torch.no_grad()
+def test_levels_are_kept_in_files(write, tmp_path):
+    _, snn, x = made(write, 1.5, 8, Neuron(1))
+    save(snn, tmp_path / "net.snn")
+    again = load(tmp_path / "net.snn")
+    assert torch.equal(again(x, 8), snn(x, 8))
+    assert torch.equal(again.analog(x), snn.analog(x))
+
+
+@torch.no_grad()
+def test_signed_levels():
+    def signed(self, x):
+        return torch.fake_quantize_per_tensor_affine(x, 0.1, 8, 0, 15)
+
+    net, snn, x = made(signed, 1.0, 15, Neuron(1, 1))
+    assert (snn.neurons["1"].low, snn.neurons["1"].high) == pytest.approx((-0.8, 0.7))
+    assert torch.allclose(snn.analog(x), net(x), atol=1e-5)
+    assert ((snn(x, 8) - net(x)).abs() > 1e-3).float().mean() < 0.02
+
+
+@torch.no_grad()
+def test_a_staircase_that_is_no_neuron_is_refused_by_name():
+    def above_zero(self, x):
+        return torch.floor(x.clamp(1, 3))
+
+    net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), Written(above_zero, 1.0, 1), nn.Linear(6, 3))
+    with pytest.raises(ValueError, match="'floor' in module '2'"):
+        build(net.eval(), torch.randn(4, 5), Neuron(1))
+
+
+@torch.no_grad()
+def test_deep_networks_lose_to_time_only():
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(4):
+        layers += [nn.Linear(16, 16), Written(qcfs, 1.0, 8)]
+    layers[1].tops, layers[3].tops = torch.ones(16), torch.ones(16)
+    net = nn.Sequential(*layers, nn.Linear(16, 4)).eval()
+    x = torch.randn(64, 16)
+    snn = build(net, x, Neuron(4, 4))
+    calibrate(snn, [x], progress=False)
+    assert torch.allclose(snn.analog(x), net(x), atol=1e-5)
+    errors = [float((snn(x, T) - net(x)).norm() / net(x).norm()) for T in (2, 64)]
+    assert errors[0] < 0.3
