@@ -33,7 +33,7 @@ ROOMS: dict[str, str] = {
     "convert/graph": "errors neurons",
     "convert/graph/operations": "nodes same_padding channel_affine recurrent set_item",
     "convert/graph/operations/rows": (
-        "call channels einstein lifted macs operation spikes windows"
+        "call channels einstein lifted macs operation spikes staircase windows"
     ),
     "convert/tracing": "errors graph",
     "convert/simulation": "errors graph neurons",

@@ -51,9 +51,8 @@ def pact(self, x):
 
 
 def without_half(self, x):
-    return (x.clamp(min=0, max=self.number) * (self.levels / self.number)).trunc() * (
-        self.number / self.levels
-    )
+    scale = self.levels / self.number
+    return (x * scale).clamp(0, self.levels).trunc() / scale
 
 
 def fake_quantized(self, x):
