@@ -35,12 +35,12 @@ class MeanSquaredErrorThreshold(ThresholdPass):
         levels, most = self.timesteps * self.per_range(neuron), self.timesteps * neuron.max_up
         best = histogram.maximum.clone()
         least = torch.full_like(best, torch.inf)
-        centres, counts = histogram.centres, histogram.counts
+        centers, counts = histogram.centers, histogram.counts
         for index in range(CANDIDATES):
             span = histogram.maximum * (1 - 0.01 * index)
             step = (span / levels).clamp_min(1e-300)[:, None]
-            quantised = (centres / step).round_().clamp_(max=most) * step
-            error = ((quantised - centres).square_() * counts).sum(1)
+            quantized = (centers / step).round_().clamp_(max=most) * step
+            error = ((quantized - centers).square_() * counts).sum(1)
             best = torch.where(error < least, span, best)
             least = torch.minimum(error, least)
         return best

@@ -49,7 +49,7 @@ class ChannelHistogram:
             self.width[grow] *= 2
 
     @property
-    def centres(self) -> Tensor:
+    def centers(self) -> Tensor:
         """The middle of each bin, [C, BINS]."""
         return (torch.arange(BINS) + 0.5) * self.width[:, None]
 
@@ -63,7 +63,7 @@ class ChannelHistogram:
         """All channels as one, at the resolution of the widest."""
         one = ChannelHistogram(1)
         one.maximum[0], one.width[0] = self.maximum.max(), self.width.max()
-        places = (self.centres / one.width.clamp_min(1e-300)).long().clamp_(max=BINS - 1)
+        places = (self.centers / one.width.clamp_min(1e-300)).long().clamp_(max=BINS - 1)
         one.counts[0] = torch.bincount(places.flatten(), self.counts.flatten(), BINS)
         return one
 

@@ -26,7 +26,7 @@ class ThresholdTuning:
 
     With capacity to spare, a neuron's mean emission is its activation rounded to a level of its
     range r: ``r/N·clamp(round(N·z/r + o), ±N)``, where v0 = (1/2 + o)·θ. The network of these
-    quantisers is fitted in r and o, per channel, with rounding as the identity in the gradient
+    quantizers is fitted in r and o, per channel, with rounding as the identity in the gradient
     (Esser et al. 2020, "Learned Step Size Quantization"). The loss is ``1 − cos`` of the answer and
     the source network's, each less its mean over the classes. Ours: it needs no labels, and the
     weights stay. A layer's own error does not show what an error does to the answer: in
@@ -66,26 +66,26 @@ class ThresholdTuning:
             ConversionError: a neuron without a threshold, no data or unusable data.
         """
         network.check_calibrated()
-        quantisers = {
-            name: _Quantiser(neuron, self.levels) for name, neuron in network.neurons.items()
+        quantizers = {
+            name: _Quantizer(neuron, self.levels) for name, neuron in network.neurons.items()
         }
         parts = [part for batch in batches for part in images_and_labels(batch)[0].split(AT_ONCE)]
         if not parts:
             raise ConversionError("no calibration data: the batches are empty")
-        values = [value for one in quantisers.values() for value in (one.log_range, one.offset)]
+        values = [value for one in quantizers.values() for value in (one.log_range, one.offset)]
         optimizer = torch.optim.Adam(values, self.rate, (0.9, 0.99))
         steps = self.epochs * len(parts)
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         order = _shuffled(len(parts), self.epochs)
         for place in tqdm(order, desc="tuning thresholds", delay=2, disable=not progress):
-            loss = _distance(network, parts[place], quantisers)
+            loss = _distance(network, parts[place], quantizers)
             for value, slope in zip(values, torch.autograd.grad(loss, values), strict=True):
                 value.grad = slope
             optimizer.step()
             falling.step()
-            for one in quantisers.values():
+            for one in quantizers.values():
                 one.clamp()
-        for one in quantisers.values():
+        for one in quantizers.values():
             one.write()
 
 
@@ -97,16 +97,16 @@ def _shuffled(count: int, times: int) -> list[int]:
 
 
 def _distance(
-    network: SpikingNetwork, images: Tensor, quantisers: dict[str, "_Quantiser"]
+    network: SpikingNetwork, images: Tensor, quantizers: dict[str, "_Quantizer"]
 ) -> Tensor:
     """The loss on some images."""
     with torch.no_grad():
         expected = network.analog(images)
-    with torch.enable_grad(), activations(network, quantisers):
+    with torch.enable_grad(), activations(network, quantizers):
         return distances(network.analog(images), expected).mean()
 
 
-class _Quantiser:
+class _Quantizer:
     """A neuron layer's mean emission as a differentiable function.
 
     Attributes:

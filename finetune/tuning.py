@@ -85,7 +85,7 @@ def finetune(
         _check_losses(plan, labels is not None, teacher, snn)
         classes = data.classes(images, labels)
         files = _Files(output, data, schedule, plan)
-        start = files.start() or _fitted(snn, loader, plan, schedule.first, progress)
+        start = files.network_at_start() or _fitted(snn, loader, plan, schedule.first, progress)
         start = processes.from_first(start)
         files.keep_start(start)
         network = trainable(start, plan.surrogate, plan.leak == "learn")
@@ -235,7 +235,7 @@ class _Files:
         if problem:
             raise ConversionError(problem)
 
-    def start(self) -> SpikingNetwork | None:
+    def network_at_start(self) -> SpikingNetwork | None:
         """The network that a stopped training began with, in the first process."""
         if self.folder is None or self.state is None or not processes.is_first():
             return None

@@ -17,7 +17,7 @@ from spikeport.scripts.bench import neurons as bench_neurons
 from spikeport.scripts.bench import table as bench_table
 from spikeport.scripts.bench.device import DEVICES, device_named
 from spikeport.scripts.bench.runs import OURS, Contender, contender, interleaved, names, ours
-from spikeport.scripts.bench.setup import CALIBRATION_BATCHES, Subject, machine, subject
+from spikeport.scripts.bench.setup import CALIBRATION_BATCHES, TimedNetwork, machine, timed_network
 from spikeport.scripts.options import positive, timestep_list
 from spikeport.scripts.peers import PEERS, Peer, find
 
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> None:
         report["neurons"] = bench_neurons.measure(device, copy, peers)
         print(bench_table.neuron_lines(report["neurons"]), flush=True)
     for name in options.models:
-        what = subject(name, options, device)
+        what = timed_network(name, options, device)
         report["models"].append(_model(what, peers, options, report["machine"]))
         if options.json:  # after each model: a long run that ends early leaves something
             write_text(options.json, json.dumps(report, indent=1))
@@ -145,7 +145,7 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _model(
-    what: Subject, peers: dict[str, Peer], options: argparse.Namespace, host: dict[str, Any]
+    what: TimedNetwork, peers: dict[str, Peer], options: argparse.Namespace, host: dict[str, Any]
 ) -> dict[str, Any]:
     contenders = [
         contender(name, what, peers, max(options.timesteps))
@@ -173,7 +173,7 @@ def _model(
     return found
 
 
-def _operations(what: Subject, timesteps: tuple[int, ...]) -> dict[str, Any]:
+def _operations(what: TimedNetwork, timesteps: tuple[int, ...]) -> dict[str, Any]:
     """Spikes and synaptic operations of the very images that are timed, counted by a sweep."""
     what.network.backend = "auto"
     curve = sweep(what.network, [what.images], timesteps)

@@ -100,7 +100,7 @@ def load(name: str, checkpoint: str | os.PathLike[str] | None = None, **kwargs: 
     state = state_dicts.read_state_dict(path)
     spelling = _MODELS[name.removeprefix(PREFIX)][2]
     state = spelling.rename(state)
-    model = build(name, **{**_normalisation(path), **spelling.arguments(state), **kwargs})
+    model = build(name, **{**_normalization(path), **spelling.arguments(state), **kwargs})
     state_dicts.fill(model, state, f"checkpoint {str(path)!r}")
     return model
 
@@ -132,7 +132,7 @@ def _file(name: str) -> Path:
     return WEIGHTS / f"{name.replace('/', '_')}.safetensors"
 
 
-def _normalisation(path: Path) -> dict[str, Any]:
+def _normalization(path: Path) -> dict[str, Any]:
     side = path.with_suffix(".json")
     if not side.is_file():
         return {}

@@ -14,7 +14,7 @@ from spikeport.convert.neurons.integrate_and_fire import require_integer
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.readout import Readout
 from spikeport.convert.simulation.run import mean_between
-from spikeport.convert.simulation.simulate import start
+from spikeport.convert.simulation.simulate import start_run
 
 Rule = Literal["gap", "confidence", "entropy"]
 
@@ -130,7 +130,7 @@ class _Answers:
         self.times = exit.times(timesteps)
         self.starts = {time: network.readout_start(time) for time in self.times}
         self.until: dict[int, Any] = {}  # means from the first timestep to where a window starts
-        self.run = start(network, x, watch)
+        self.run = start_run(network, x, watch)
         self.run.readout, self.run.wanted = Readout(self.run.network.graph), timesteps
         self.chunk = self.run.default_chunk()
 

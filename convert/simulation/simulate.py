@@ -19,8 +19,8 @@ from torch import Tensor
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.simulation.emitted import Observer, Watcher, values_to
 from spikeport.convert.simulation.encoded_network import as_presented
-from spikeport.convert.simulation.gpu.run import start as start_on_gpu
-from spikeport.convert.simulation.native.start import start as start_on_engine
+from spikeport.convert.simulation.gpu.run import start_on_gpu
+from spikeport.convert.simulation.native.start import start_on_engine
 from spikeport.convert.simulation.readout import Readout
 from spikeport.convert.simulation.run import Run
 
@@ -48,7 +48,7 @@ def simulate(
         For each chunk the outputs at its timesteps, [t, B, ...], in the source network's
         structure. Their mean over all timesteps is the decoded output.
     """
-    run = start(network, x, None if observe is None else values_to(observe))
+    run = start_run(network, x, None if observe is None else values_to(observe))
     run.wanted = timesteps
     chunk = chunk or run.default_chunk()
     while run.time < timesteps:
@@ -77,7 +77,7 @@ def decode(
     Yields:
         (T, the mean of the output over timesteps 1..T).
     """
-    run = start(network, x, watch)
+    run = start_run(network, x, watch)
     run.readout, run.wanted = Readout(run.network.graph), wanted[-1]
     chunk = chunk or run.default_chunk()
     while run.time < wanted[-1]:
@@ -87,7 +87,7 @@ def decode(
         yield from zip(times, run.advance(steps, marks), strict=True)
 
 
-def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run:
+def start_run(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run:
     """Begin to present a batch, on the backend that suits; arguments as for ``decode``."""
     signal, first = network.encoding.present(x), network.encoding.batch(x)
     network = as_presented(network)

@@ -82,7 +82,7 @@ def can_be_one_graph(network: SpikingNetwork) -> bool:
 
 
 def graph_of(network: SpikingNetwork, timesteps: int, wants: frozenset[str]) -> fx.GraphModule:
-    """The graph: from images to outputs, [B, ...], and what ``Firing`` gives for each layer.
+    """The graph: from images to outputs, [B, ...], and what ``FiringAtOnce`` gives for each layer.
 
     In the first timestep a difference op is its function, 1·F(m_1) − 0, so that all nodes but the
     neurons are those of the analog network.
@@ -105,13 +105,13 @@ def graph_of(network: SpikingNetwork, timesteps: int, wants: frozenset[str]) -> 
         if node.op in ("call_module", "get_attr"):
             held[name] = attribute(network, name)
         if node.meta["role"] == "neuron":
-            held[name] = Firing(network.neuron(name), timesteps, wants)
+            held[name] = FiringAtOnce(network.neuron(name), timesteps, wants)
             layers[name] = values[node]
             values[node] = graph.call_function(operator.getitem, (values[node], 0))
     return fx.GraphModule(held, graph)
 
 
-class Firing(nn.Module):
+class FiringAtOnce(nn.Module):
     """A layer of neurons that gives the spikes of all timesteps at once.
 
     Args:

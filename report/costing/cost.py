@@ -15,7 +15,7 @@ from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
-from spikeport.report.costing.quantised import bits, quantised
+from spikeport.report.costing.quantized import bits, quantized
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.sweeping.curve import cells, shown
@@ -119,7 +119,7 @@ def cost(
     exits = () if early_exit is None else (early_exit,)
     curve = sweep(network, loader, (timesteps,), reference, table, progress, exits)
     info, neurons = curve.info, float(curve.info["neurons"])
-    small = quantised(network, timesteps)
+    small = quantized(network, timesteps)
     source = _Baseline(network, network.analog)
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
     for batch in stream(loader, "counting zeros", progress):
@@ -136,7 +136,7 @@ def cost(
         *source.rows("source", table, info["source_macs"], neurons),
         *coarse.rows(f"source, {levels}-bit activations", narrow, info["source_macs"], neurons),
     ]
-    info = {**info, "timesteps": timesteps, "quantised_bits": levels, "energy_table": str(table)}
+    info = {**info, "timesteps": timesteps, "quantized_bits": levels, "energy_table": str(table)}
     info["notes"] = _notes(info)
     return Cost(rows, complexity(network, loader, timesteps, progress), info)
 

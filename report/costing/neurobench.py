@@ -40,7 +40,7 @@ def complexity(
         ``effective_macs``, ``dense`` (operations with those on zeros; a layer on the constant input
         runs once) and ``membrane_updates`` (potentials that changed, the first timestep's all).
     """
-    tally = _Tally(network)
+    tally = _OperationTally(network)
     kept, network.backend = network.backend, "torch"  # which calls the modules, and so their hooks
     handles = tally.watch()
     try:
@@ -56,7 +56,7 @@ def complexity(
     return tally.result()
 
 
-class _Tally:
+class _OperationTally:
     """Sums over what the hooks of a network see."""
 
     def __init__(self, network: SpikingNetwork) -> None:

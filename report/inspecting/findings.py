@@ -63,8 +63,8 @@ _FINDINGS = {
         f"{row['clipping']:.0%} of the output error is clipping: values larger than the "
         f"thresholds let out{_of_saturated(row)}."
     ),
-    "quantisation": lambda row: (
-        f"{row['quantisation']:.0%} of the output error is quantisation: the steps of this layer "
+    "quantization": lambda row: (
+        f"{row['quantization']:.0%} of the output error is quantization: the steps of this layer "
         f"are too large{_of_silent(row)}."
     ),
     "unevenness": lambda row: (
@@ -98,7 +98,7 @@ def _suggestion(kind: str, neuron: NeuronLayer | None) -> str:
     if kind == "silent":
         return "Their thresholds are too high: calibrate again, with thresholds per channel."
     half = bool((neuron.v0 >= 0.25 * neuron.threshold).all())
-    if kind == "quantisation":
+    if kind == "quantization":
         start = "" if half else "InitialPotential() rounds to the nearest level. "
         more = f"more spikes per timestep ({_more(neuron)})"
         return f"{start}More timesteps, {more} or a lower threshold."

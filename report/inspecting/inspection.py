@@ -10,14 +10,14 @@ from spikeport.report.writing import Formats, pictures, write, write_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PARTS = ("clipping", "quantisation", "unevenness", "structure")
+PARTS = ("clipping", "quantization", "unevenness", "structure")
 SHOWN = 12  # rows of the printed table
 # what the table and the .csv hold of a row: heading, format
 COLUMNS = {
     "layer": ("layer", "{}"),
     "gain": ("gain", "{:+.3f}"),
     "clipping": ("clipping", "{:+.3f}"),
-    "quantisation": ("quantisation", "{:+.3f}"),
+    "quantization": ("quantization", "{:+.3f}"),
     "unevenness": ("unevenness", "{:+.3f}"),
     "structure": ("structure", "{:+.3f}"),
     "inherited": ("inherited", "{:.3f}"),
@@ -40,14 +40,14 @@ class Inspection:
             - ``layer``;
             - ``gain``: share of the output error that goes if this layer were exact, measured by
               simulating with exact values in its place; 1: all of it, below 0: the error grows;
-            - ``clipping``, ``quantisation``, ``unevenness``, ``structure``: contributions to the
+            - ``clipping``, ``quantization``, ``unevenness``, ``structure``: contributions to the
               output error, as shares of it (below 0: it counteracts others). All parts of all rows
               add up to ``explained``. ``structure``: weights or operations that differ from the
               reference's;
             - ``inherited``, ``added``: root mean square of the error that comes with the layer's
               input, and of the one that it adds, relative to the source network's activation;
             - ``kind``: what makes the larger part of this layer's error: "clipping",
-              "quantisation", "unevenness", "silent", "weights", "operation", or "none";
+              "quantization", "unevenness", "silent", "weights", "operation", or "none";
             - ``finding``, ``suggestion``: the same in a sentence, and the pass or neuron to use
               ("" where there is nothing to mend);
             - ``silent``: channels that never fired though the source network uses them;

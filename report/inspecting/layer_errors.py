@@ -13,7 +13,7 @@ class Parts(NamedTuple):
     """Parts of the error in a layer's mean emission; they add up to it. Each [B, ...]."""
 
     clipping: Tensor
-    quantisation: Tensor
+    quantization: Tensor
     unevenness: Tensor
 
 
@@ -25,7 +25,7 @@ def error_parts(
     With a the activation of the mean current and r the most that the layer can emit (max_up·θ):
 
     - clipping: ``clamp(a, −r, r) − a``, what it cannot emit in any time;
-    - quantisation: ``Q(clamp(a)) − clamp(a)``, where Q is the mean emission of the same neuron for
+    - quantization: ``Q(clamp(a)) − clamp(a)``, where Q is the mean emission of the same neuron for
       a current that is the same at every timestep: a rounding to T·max_up levels;
     - unevenness: the rest. By the decode identity ``mean(out) = mean(I) − (v_T − v_0)/T`` it is
       what stayed in the membrane, or came out too early and was not taken back, because the

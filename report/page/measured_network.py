@@ -22,7 +22,7 @@ LAYERS = 3  # whose spikes are shown
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredNetwork:
     """One network and what was measured of it.
 
     Attributes:
@@ -67,7 +67,7 @@ def examine(
     reference: nn.Module | None,
     inspected: int,
     progress: bool,
-) -> Subject:
+) -> MeasuredNetwork:
     """Sweep, inspect and trace one network; see ``write_report``."""
     aim = network.info.get("calibrated_for_timesteps")
     T = aim if aim is not None and aim in timesteps else max(timesteps)
@@ -89,7 +89,7 @@ def examine(
         costs = cost(network, kept.batches, T, reference, progress=progress)
     image = kept.batches[0][0][0]
     layers = _chosen(list(network.neurons), inspection)
-    return Subject(
+    return MeasuredNetwork(
         name,
         dict(network.info),
         len(network.neurons),

@@ -7,7 +7,7 @@ from spikeport.convert import KINDS
 from spikeport.convert.simulation.input_encoding import Constant
 from spikeport.report.costing.cost import Cost
 from spikeport.report.number_format import amount, decimal, percent
-from spikeport.report.page.measured_network import Subject
+from spikeport.report.page.measured_network import MeasuredNetwork
 
 
 class Figure(NamedTuple):
@@ -18,7 +18,7 @@ class Figure(NamedTuple):
     beside: str = ""
 
 
-def sentence(subject: Subject) -> str:
+def sentence(subject: MeasuredNetwork) -> str:
     """The network in two sentences."""
     row, info = subject.row, subject.curve.info
     after = f"After {subject.T} timestep{'s' if subject.T > 1 else ''}"
@@ -35,7 +35,7 @@ def sentence(subject: Subject) -> str:
     )
 
 
-def headline(subject: Subject) -> list[Figure]:
+def headline(subject: MeasuredNetwork) -> list[Figure]:
     """The numbers at T."""
     row, info, T = subject.row, subject.curve.info, subject.T
     at = f"at T = {T}"
@@ -60,7 +60,7 @@ def headline(subject: Subject) -> list[Figure]:
     ]
 
 
-def summary(subject: Subject) -> dict[str, str]:
+def summary(subject: MeasuredNetwork) -> dict[str, str]:
     """The summary for the table of several networks."""
     row, info = subject.row, subject.curve.info
     return {
@@ -83,7 +83,7 @@ def summary(subject: Subject) -> dict[str, str]:
     }
 
 
-def quoted(subject: Subject) -> str:
+def quoted(subject: MeasuredNetwork) -> str:
     """The facts that a number of timesteps has to be quoted with."""
     info = subject.curve.info
     return (
@@ -92,7 +92,7 @@ def quoted(subject: Subject) -> str:
     )
 
 
-def costs_told(subject: Subject) -> str:
+def costs_told(subject: MeasuredNetwork) -> str:
     """Whose costs the table shows."""
     images = (subject.cost or subject.curve).info["images"]
     return f"One answer at T = {subject.T}, mean over {_images(images)}."
@@ -111,7 +111,7 @@ def neurobench(found: Cost) -> list[tuple[str, str]]:
     ]
 
 
-def left_out(subject: Subject) -> list[str]:
+def left_out(subject: MeasuredNetwork) -> list[str]:
     """Notes on what the page cannot show of this network, and why."""
     found, info = [], subject.curve.info
     if subject.differences.classes is None:
@@ -119,7 +119,7 @@ def left_out(subject: Subject) -> list[str]:
             "The network returns no class scores [B, K]: accuracy, agreement, confusion and "
             "examples are left out; the output error stands in their place."
         )
-    elif not info["labelled_images"]:
+    elif not info["labeled_images"]:
         found.append("The images have no labels: accuracy is left out.")
     if subject.inspection is None:
         found.append(
@@ -131,7 +131,7 @@ def left_out(subject: Subject) -> list[str]:
     return found
 
 
-def made(subject: Subject) -> list[tuple[str, str]]:
+def made(subject: MeasuredNetwork) -> list[tuple[str, str]]:
     """The conversion and calibration of the network."""
     info = subject.info
     T = info.get("calibrated_for_timesteps")
@@ -147,11 +147,11 @@ def made(subject: Subject) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def measured(subject: Subject, environment: dict[str, str]) -> list[tuple[str, str]]:
+def measured(subject: MeasuredNetwork, environment: dict[str, str]) -> list[tuple[str, str]]:
     """The measurement of the page's numbers."""
     info = subject.curve.info
     return [
-        ("Images", f"{info['images']}, {info['labelled_images']} of them labelled"),
+        ("Images", f"{info['images']}, {info['labeled_images']} of them labelled"),
         ("Latency", info["latency"]),
         ("Readout", info["readout"]),
         ("Input", info["encoding"]),
@@ -160,7 +160,7 @@ def measured(subject: Subject, environment: dict[str, str]) -> list[tuple[str, s
     ]
 
 
-def recipe(subject: Subject) -> str:
+def recipe(subject: MeasuredNetwork) -> str:
     """Python that converts the source network in the same way."""
     info = subject.info
     passes, neuron = info.get("passes", []), _neuron(info)
@@ -178,7 +178,7 @@ def recipe(subject: Subject) -> str:
     return f"# model: {_source(subject)}; images: those named above\n{call}"
 
 
-def _source(subject: Subject) -> str:
+def _source(subject: MeasuredNetwork) -> str:
     return str(subject.info.get("source", "A network"))
 
 
@@ -189,7 +189,7 @@ def _neuron(info: dict[str, Any]) -> str:
     return named.get(text) or text.replace(", leak=1.0, hard_reset=False", "")
 
 
-def _levels(subject: Subject) -> str:
+def _levels(subject: MeasuredNetwork) -> str:
     return "/".join(map(str, subject.curve.info["levels_per_timestep"]))
 
 

@@ -9,7 +9,7 @@ from spikeport.report.page import sentences as wording
 from spikeport.report.page.confusion import Differences, Example
 from spikeport.report.page.data_url import SMALL, picture
 from spikeport.report.page.figures import Figures
-from spikeport.report.page.measured_network import Subject
+from spikeport.report.page.measured_network import MeasuredNetwork
 
 SHOWN = 10  # layers before the fold
 MATRIX = 12  # classes of which the whole matrix is shown
@@ -72,7 +72,7 @@ COLUMNS = (
 
 
 def view(
-    subject: Subject,
+    subject: MeasuredNetwork,
     figures: Figures,
     class_names: Sequence[str] | None,
     command: str | None,
@@ -142,7 +142,7 @@ def _namer(class_names: Sequence[str] | None, classes: int | None) -> Callable[[
     return name
 
 
-def _costs(subject: Subject) -> list[CostRow]:
+def _costs(subject: MeasuredNetwork) -> list[CostRow]:
     """Costs from the cost table, or without it from the curve alone."""
     info, row = subject.curve.info, subject.row
     if subject.cost is None:

@@ -17,7 +17,7 @@ from spikeport.convert.files import is_stream, write_text
 from spikeport.report.drawing.style import PALETTE
 from spikeport.report.number_format import amount, decimal, percent
 from spikeport.report.page.figures import Figures
-from spikeport.report.page.measured_network import Subject, examine
+from spikeport.report.page.measured_network import MeasuredNetwork, examine
 from spikeport.report.page.template_variables import view
 from spikeport.report.sweeping.curve import Curve
 
@@ -95,7 +95,7 @@ def _by_name(what: str, given: Any, networks: Mapping[str, SpikingNetwork]) -> M
 
 
 def render(
-    subjects: Sequence[Subject], class_names: Sequence[str] | None, command: str | None
+    subjects: Sequence[MeasuredNetwork], class_names: Sequence[str] | None, command: str | None
 ) -> str:
     """The page's HTML."""
     environment, figures = _environment(), Figures()

@@ -79,14 +79,14 @@ def sweep(
     if isinstance(reference, nn.Module) and reference.training:
         raise ConversionError("the reference is in training mode; call reference.eval() first")
     exits = [early_exit] if isinstance(early_exit, EarlyExit) else list(early_exit)
-    tally = _Tally(network, wanted, reference, exits, on_batch)
+    tally = _SweepTally(network, wanted, reference, exits, on_batch)
     for batch in stream(loader, f"simulating {wanted[-1]} timesteps", progress):
         tally.add(*images_and_labels(batch))
     tally.add_other_processes()
     return tally.curve(energy)
 
 
-class _Tally:
+class _SweepTally:
     """Running sums over the batches of a sweep."""
 
     def __init__(
@@ -206,7 +206,7 @@ class _Tally:
         return {
             **self.network.info,
             "images": self.images,
-            "labelled_images": self.labelled,
+            "labeled_images": self.labelled,
             "source_top1": self.source_correct / self.labelled if scored else None,
             "source_macs": of_one.source_macs,
             "source_energy_uj": energy.microjoules(0, of_one.source_macs, of_one.neurons),

@@ -45,10 +45,10 @@ def gpu(device: torch.device) -> str | None:
 
 def timed(call: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
     """Seconds until the device is done with a call, and what the call returned."""
-    _synchronise(device)
+    _synchronize(device)
     start = time.perf_counter()
     result = call()
-    _synchronise(device)
+    _synchronize(device)
     return time.perf_counter() - start, result
 
 
@@ -71,7 +71,7 @@ def copy_bytes_per_second(device: torch.device) -> float:
     return 2 * COPY_BYTES / quickest(lambda: target.copy_(source), device)
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     """Wait until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from spikeport.convert import ConversionError
 from spikeport.convert.saving.container import load, save
 from spikeport.scripts.bench.runs import OURS, Contender, contender, peer_contender
-from spikeport.scripts.bench.setup import Subject
+from spikeport.scripts.bench.setup import TimedNetwork
 from spikeport.scripts.peers import find
 from spikeport.scripts.peers.folded import FoldedNetwork
 
@@ -25,7 +25,7 @@ STATUS = Path("/proc/self/status")
 
 
 def measure(
-    subject: Subject, contenders: list[Contender], timesteps: tuple[int, ...]
+    subject: TimedNetwork, contenders: list[Contender], timesteps: tuple[int, ...]
 ) -> list[dict[str, Any]]:
     """Run each contender once for each T in a fresh process.
 
@@ -57,7 +57,7 @@ def _child(folder: str, task: dict[str, Any]) -> None:
     images = torch.load(Path(folder) / "images.pt", weights_only=True)
     if name in OURS:  # the analog reading is the source network, batch norms folded
         source: Any = network.analog
-        run = contender(name, Subject("", source, network, images), {}, 1)
+        run = contender(name, TimedNetwork("", source, network, images), {}, 1)
     else:
         peer = find(name)
         folded = FoldedNetwork(network, peer.time_first)

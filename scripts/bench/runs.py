@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from spikeport.cpu.loader import why_unavailable
 from spikeport.scripts.bench.device import CPU, timed
-from spikeport.scripts.bench.setup import Subject
+from spikeport.scripts.bench.setup import TimedNetwork
 from spikeport.scripts.peers import Peer
 from spikeport.scripts.peers.folded import FoldedNetwork
 from spikeport.scripts.peers.peer import Mode
@@ -56,7 +56,7 @@ def names(only: Sequence[str] | None, against: Sequence[str], device: str) -> li
     return [name for name in able if only is None or name in only] + list(against)
 
 
-def contender(name: str, subject: Subject, peers: dict[str, Peer], most: int) -> Contender:
+def contender(name: str, subject: TimedNetwork, peers: dict[str, Peer], most: int) -> Contender:
     """Set a contender up; a peer's mode and chunk are found by trial, up to ``most`` timesteps."""
     images = subject.images
     if name == "source":
@@ -97,7 +97,7 @@ def peer_contender(
     return Contender(peer.name, run, lambda t: run(min(t, chunk) + t % chunk), notes)
 
 
-def _simulate(subject: Subject, backend: str, timesteps: int) -> Tensor:
+def _simulate(subject: TimedNetwork, backend: str, timesteps: int) -> Tensor:
     subject.network.backend = backend
     output: Tensor = subject.network(subject.images, timesteps)
     return output

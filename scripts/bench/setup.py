@@ -23,7 +23,7 @@ CALIBRATION_BATCHES = 4
 
 
 @dataclass
-class Subject:
+class TimedNetwork:
     """A source network, its conversion, and the images that both are timed on, [B, 3, S, S]."""
 
     name: str
@@ -32,7 +32,7 @@ class Subject:
     images: Tensor
 
 
-def subject(name: str, options: argparse.Namespace, device: torch.device) -> Subject:
+def timed_network(name: str, options: argparse.Namespace, device: torch.device) -> TimedNetwork:
     """Load a model, convert it, calibrate it on other images than it will be timed on.
 
     All of that is done on the CPU, whatever the device of the benchmark.
@@ -44,7 +44,7 @@ def subject(name: str, options: argparse.Namespace, device: torch.device) -> Sub
     batches, images = _images(model, options)
     network = build(model, images[:3], KINDS[options.neuron], simplify=simplify)
     calibrate(network, batches, options.recipe)
-    return Subject(name, model.to(device), network.to(device), images.to(device))
+    return TimedNetwork(name, model.to(device), network.to(device), images.to(device))
 
 
 @torch.no_grad()

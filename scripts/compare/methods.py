@@ -28,7 +28,7 @@ from spikeport.scripts.compare.cells import Run, recipe_list
 from spikeport.scripts.compare.images import read_samples
 from spikeport.scripts.compare.plot import plot
 from spikeport.scripts.compare.results import FAILED, Results, Row
-from spikeport.scripts.compare.runs import Subject, run_all
+from spikeport.scripts.compare.runs import Comparison, run_all
 from spikeport.scripts.compare.table import markdown, summary
 from spikeport.scripts.options import neuron_list, positive, timestep_list
 from spikeport.zoo.checkpoints import load_model
@@ -73,7 +73,7 @@ def _compare(options: argparse.Namespace) -> int:
     return _status(results, runs, subject)
 
 
-def _subject(options: argparse.Namespace) -> Subject:
+def _subject(options: argparse.Namespace) -> Comparison:
     torch.manual_seed(options.seed)  # for --checkpoint random
     model = load_model(options.model, options.checkpoint)
     calibration, evaluation = read_samples(
@@ -92,10 +92,10 @@ def _subject(options: argparse.Namespace) -> Subject:
         "seed": options.seed,
         "calibration_batch": options.calibration_batch_size,  # layers may be adjusted batchwise
     }
-    return Subject(model, calibration, evaluation, options.seed, facts)
+    return Comparison(model, calibration, evaluation, options.seed, facts)
 
 
-def _builder(subject: Subject) -> Callable[[NeuronModel], SpikingNetwork]:
+def _builder(subject: Comparison) -> Callable[[NeuronModel], SpikingNetwork]:
     images, _ = next(iter(subject.calibration.batches))
 
     def network_with(spec: NeuronModel) -> SpikingNetwork:
@@ -104,7 +104,7 @@ def _builder(subject: Subject) -> Callable[[NeuronModel], SpikingNetwork]:
     return network_with
 
 
-def _comparable(results: Results, runs: Iterable[Run], subject: Subject) -> list[Row]:
+def _comparable(results: Results, runs: Iterable[Run], subject: Comparison) -> list[Row]:
     """One row for each cell that was measured on these images, with these weights.
 
     Also cells of earlier calls with other recipes. Where a recipe's passes have changed, what this
@@ -122,7 +122,7 @@ def _comparable(results: Results, runs: Iterable[Run], subject: Subject) -> list
     return list(latest.values())
 
 
-def _status(results: Results, runs: Iterable[Run], subject: Subject) -> int:
+def _status(results: Results, runs: Iterable[Run], subject: Comparison) -> int:
     found = results.by_key()
     asked = [found[run.key(subject.facts, T)] for run in runs for T in run.timesteps]
     failed = [row for row in asked if row["status"] == FAILED]

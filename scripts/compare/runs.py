@@ -22,7 +22,7 @@ SECONDS_BETWEEN = 1 if sys.stderr.isatty() else 60  # two states of the bar: a l
 
 
 @dataclass
-class Subject:
+class Comparison:
     """The network and the images that all cells have in common.
 
     Attributes:
@@ -40,7 +40,7 @@ class Subject:
     facts: dict[str, Any]
 
 
-def missing(run: Run, subject: Subject, found: dict[str, Row], retry: bool) -> Run:
+def missing(run: Run, subject: Comparison, found: dict[str, Row], retry: bool) -> Run:
     """The part of a run that has no result yet; with ``retry`` a failure is none."""
 
     def done(timesteps: int) -> bool:
@@ -52,7 +52,7 @@ def missing(run: Run, subject: Subject, found: dict[str, Row], retry: bool) -> R
 
 def run_all(
     runs: Sequence[Run],
-    subject: Subject,
+    subject: Comparison,
     results: Results,
     retry: bool,
     recorded: Callable[[], None],
@@ -81,7 +81,7 @@ def run_all(
                 bar.update(len(rows))
 
 
-def _rows(run: Run, subject: Subject, source: nn.Module, bar: Any) -> list[Row]:
+def _rows(run: Run, subject: Comparison, source: nn.Module, bar: Any) -> list[Row]:
     try:
         measured = _measure(run, subject, source, bar)
     except Exception as error:  # whatever a recipe stumbles over, the others go on
@@ -102,7 +102,7 @@ def _rows(run: Run, subject: Subject, source: nn.Module, bar: Any) -> list[Row]:
     return [same | row | {"key": run.key(subject.facts, row["T"])} for row in measured]
 
 
-def _measure(run: Run, subject: Subject, source: nn.Module, bar: Any) -> list[Row]:
+def _measure(run: Run, subject: Comparison, source: nn.Module, bar: Any) -> list[Row]:
     def say(what: str) -> Callable[[str], None]:
         shown = time.monotonic()
 

@@ -213,9 +213,9 @@ def test_a_changing_input_reaches_the_kernels(cupy):
 @torch.no_grad()
 def test_auto_chooses_by_the_device(cupy, monkeypatch):
     snn, x = network()
-    assert isinstance(cuda_run.start(snn, x, None), cuda_run.CudaRun)
+    assert isinstance(cuda_run.start_on_gpu(snn, x, None), cuda_run.CudaRun)
     monkeypatch.setattr(launch, "DEVICE", "cuda")
-    assert cuda_run.start(snn, x, None) is None
+    assert cuda_run.start_on_gpu(snn, x, None) is None
     snn.backend = "cuda"
     with pytest.raises(ConversionError, match="not on one GPU; use 'torch'"):
         snn(x, 2)
@@ -232,7 +232,7 @@ def test_without_cupy_one_line_says_so(monkeypatch):
     snn, _ = network()
     monkeypatch.setitem(sys.modules, "cupy", None)
     with torch.no_grad(), pytest.warns(UserWarning, match="torch's own operations") as said:
-        assert cuda_run.start(snn, OnGpu(), None) is None
+        assert cuda_run.start_on_gpu(snn, OnGpu(), None) is None
     assert "\n" not in str(said[0].message)
     with pytest.raises(ConversionError, match="CuPy"):
         snn.backend = "cuda"

@@ -12,7 +12,7 @@ from spikeport.convert import ConversionError, Neuron, build
 from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
 from spikeport.report import CMOS_45NM_FP32, MEMORIES, EnergyTable, complexity, cost, sweep
-from spikeport.report.costing.quantised import quantised
+from spikeport.report.costing.quantized import quantized
 
 TIMESTEPS = 5
 
@@ -239,7 +239,7 @@ def test_the_quantised_source_rounds_to_the_levels_of_t_timesteps():
     step = 0.25 / 4
     levels = (net[0](x) / step).round().clamp(0, 8)
     assert levels.max() == 8
-    small = quantised(snn, 4)
+    small = quantized(snn, 4)
     assert torch.allclose(small(x, timesteps=1), net[2](levels * step), atol=1e-6)
     assert float(snn.neurons["1"].threshold[0]) == 0.25
 

@@ -86,7 +86,7 @@ def test_a_wrong_threshold_is_found(net, data, layer, factor, neuron):
     snn.neurons[layer].threshold.data *= factor
     worst = look(snn, data, 32).rows[0]
     assert worst["layer"] == layer
-    assert worst["kind"] == ("clipping" if factor < 1 else "quantisation")
+    assert worst["kind"] == ("clipping" if factor < 1 else "quantization")
     assert worst["suggestion"]
     assert (worst["saturated"] != []) == (factor < 1)
 

@@ -79,7 +79,7 @@ def test_a_constant_current_has_no_unevenness(kind, low, high):
     assert float(parts.unevenness[current.abs() <= 2.0].abs().max()) < 1e-5
     if kind != "differential":  # whose capacity grows with time
         assert float(parts.unevenness.abs().max()) < 1e-5
-        assert float(parts.quantisation.abs().max()) <= 2.0 / timesteps + 1e-4
+        assert float(parts.quantization.abs().max()) <= 2.0 / timesteps + 1e-4
         beyond = (current.clamp(low, high).abs() > 2.0 * neuron.max_up).flatten()
         assert bool((parts.clipping.flatten()[beyond] != 0).all())
         assert not bool(parts.clipping.flatten()[~beyond].any())

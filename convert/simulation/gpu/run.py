@@ -33,7 +33,7 @@ SPARSE_BELOW = 1 / 32  # share of the inputs that fire; not measured on a GPU ye
 
 
 @dataclass(frozen=True)
-class Sum:
+class CurrentSum:
     """Two currents that the neurons' kernel will add, [T·B, ...] each."""
 
     first: Tensor
@@ -71,7 +71,7 @@ class CudaRun(Run):
         if self._is_residual(node):
             first, second = (values[source] for source in node.args)
             if (first.shape, first.dtype) == (second.shape, second.dtype):
-                return Sum(first, second)
+                return CurrentSum(first, second)
         source = node.args[0] if node.args else None
         packed = values.get(source) if isinstance(source, fx.Node) else None
         if isinstance(packed, Packed):
@@ -121,7 +121,7 @@ class CudaRun(Run):
         source: Any = node.args[0]
         corrected = self.time < len(self.network.neuron(str(node.target)).correction)
         given = values.get(source)
-        if isinstance(given, Sum):
+        if isinstance(given, CurrentSum):
             first, second = (v.unflatten(0, (steps, -1)) for v in (given.first, given.second))
             if not corrected:
                 return first, second
@@ -210,7 +210,7 @@ def wants_gradients(network: SpikingGraph, x: Tensor) -> bool:
     return wanted and torch.is_grad_enabled()
 
 
-def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
+def start_on_gpu(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
     """A run with the kernels, or None where something else has to do it.
 
     Raises:

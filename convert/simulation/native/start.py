@@ -12,7 +12,7 @@ from spikeport.convert.simulation.run import Run, sized_in_time
 from spikeport.cpu.loader import why_unavailable
 
 
-def start(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
+def start_on_engine(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
     """A run on the engine, or None where torch has to do it.
 
     Raises:

@@ -9,7 +9,7 @@ from spikeport.convert import Neuron, SpikingNetwork
 
 
 @torch.no_grad()
-def quantised(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
+def quantized(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
     """The spiking network as if every neuron emitted exactly its mean current.
 
     A graded neuron at T = 1 is a uniform quantiser: with T times the spikes and a T-th of the
@@ -32,5 +32,5 @@ def quantised(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
 
 
 def bits(network: SpikingNetwork) -> int:
-    """Bits of the widest activation of a network from ``quantised``."""
+    """Bits of the widest activation of a network from ``quantized``."""
     return max(math.ceil(math.log2(neuron.model.levels)) for neuron in network.neurons.values())
