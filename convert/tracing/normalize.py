@@ -25,6 +25,7 @@ from spikeport.convert.graph.nodes import (
     unique,
 )
 from spikeport.convert.graph.operations.table import call_of, operation_name, row_named, row_of
+from spikeport.convert.tracing.handwritten_clamps import write_clamps
 from spikeport.convert.tracing.in_place import route_in_place
 from spikeport.convert.tracing.lift_products import lift_products
 
@@ -49,6 +50,7 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
     _drop_assertions(graph)
     _drop_double_transposes(graph)
     _fold_constants(graph, root)
+    write_clamps(graph, root)
     _lift_functional_layers(graph, root)
     lift_products(graph, root)
     _fold_batch_norms(graph, root)

@@ -87,6 +87,8 @@ class Operation:
         einstein_sum: the product of two tensors that it is, or None for a call that is none.
         staircase: the staircase that it makes of one, see ``Staircase``; None for a call that
             makes none.
+        compares: whether it is true above or below its second argument.
+        filled_with: the number that a tensor made from sizes consists of.
         examples: of calls; the first one is the usual one.
     """
 
@@ -111,6 +113,8 @@ class Operation:
     lift: Callable[[Call], nn.Module] | None = None
     einstein_sum: Callable[[Call], Product | None] | None = None
     staircase: Climb | None = None
+    compares: Literal["above", "below"] | None = None
+    filled_with: float | None = None
     examples: tuple[Example, ...] = ()
 
     def call(

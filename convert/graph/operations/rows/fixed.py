@@ -11,8 +11,8 @@ from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import UNKNOWN
 
 _OF_TWO_SIZES = (
-    *("floordiv", "floor_divide", "mod", "remainder", "fmod", "eq", "ne", "lt", "le", "gt", "ge"),
-    *("less", "less_equal", "greater", "greater_equal", "not_equal", "and", "or", "xor"),
+    *("floordiv", "floor_divide", "mod", "remainder", "fmod", "eq", "ne"),
+    *("not_equal", "and", "or", "xor"),
     *("bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift", "gcd", "lcm"),
 )
 _OF_ONE = (
@@ -65,8 +65,6 @@ _EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
     "argmin": lambda x: (x, 1),
     "argsort": lambda x: (x, 1),
     "sign": lambda x: (x,),
-    "gt": lambda x: (x, 0.1),
-    "lt": lambda x: (x, 0.1),
     "remainder": lambda x: (x, 0.7),
     "logical_not": lambda x: (x > 0,),
     "bool": lambda x: (x,),
@@ -74,7 +72,27 @@ _EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
     "mod": lambda x: (x.shape[2], 4),
 }
 
+_FILLED = {"zeros": 0.0, "ones": 1.0, "zeros_like": 0.0, "ones_like": 1.0}
+_FILLED |= {"new_zeros": 0.0, "new_ones": 1.0}
+
 ROWS = [
+    *(
+        Operation(
+            name,
+            "fixed",
+            UNKNOWN,
+            aliases,
+            arguments=("input", "other"),
+            compares="above" if name in ("gt", "ge") else "below",
+            examples=(Example(lambda x: (x, 0.1)),),
+        )
+        for name, aliases in (
+            ("gt", ("greater",)),
+            ("ge", ("greater_equal",)),
+            ("lt", ("less",)),
+            ("le", ("less_equal",)),
+        )
+    ),
     *(
         Operation(
             name,
@@ -123,13 +141,14 @@ ROWS = [
         )
         for name in (*_OF_TWO_SIZES, *_OF_ONE, *_OF_SEVERAL)
     ),
-    *(Operation(name, "fixed", UNKNOWN) for name in _MADE_OF_SIZES),
+    *(Operation(name, "fixed", UNKNOWN, filled_with=_FILLED.get(name)) for name in _MADE_OF_SIZES),
     *(Operation(name, "shape", UNKNOWN) for name in _SIZES),
     *(
         Operation(
             name,
             "shape",
             UNKNOWN,
+            filled_with=_FILLED.get(name),
             examples=(
                 Example(
                     {
