@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from spikeport.calibration.recipe import Pass, run_passes
 from spikeport.calibration.threshold import check_timesteps
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import images_and_labels
+from spikeport.convert.outputs import flat
 
 HELD_OUT = 4  # every fourth image
 SHARES = (0.0, 0.125, 0.25, 0.375, 0.5)
@@ -74,8 +74,8 @@ class BestOf:
         wanted = sorted({*starts.values(), self.timesteps} - {0})
         found: dict[float, list[Tensor]] = {share: [] for share in SHARES}
         for batch in batches:
-            until = {T: _flat(out) for T, out in network.readouts(batch, wanted)}
-            expected = _flat(source.analog(batch))
+            until = {T: _centered(out) for T, out in network.readouts(batch, wanted)}
+            expected = _centered(source.analog(batch))
             for share, first in starts.items():
                 total = until[self.timesteps] * self.timesteps
                 if first:
@@ -117,17 +117,16 @@ class _Part:
 
 def distances(output: Any, expected: Any) -> Tensor:
     """1 − cos of two answers, tensors [B, ...] or structures of them, for each image, [B]."""
-    return _angle(_flat(output), _flat(expected))
+    return _angle(_centered(output), _centered(expected))
 
 
 def _angle(output: Tensor, expected: Tensor) -> Tensor:
     return 1 - torch.cosine_similarity(output, expected, 1)
 
 
-def _flat(output: Any) -> Tensor:
-    """[B, N] of a tensor or a structure of tensors, less the mean of each image."""
-    leaves = [leaf.flatten(1) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
-    values = torch.cat(leaves, 1)
+def _centered(output: Any) -> Tensor:
+    """All numbers of an output, [B, N], less the mean of each image."""
+    values = flat(output)
     return values - values.mean(1, keepdim=True) if values.shape[1] > 1 else values
 
 

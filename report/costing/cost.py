@@ -12,6 +12,7 @@ from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
+from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
@@ -19,7 +20,7 @@ from spikeport.report.costing.quantized import bits, quantized
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.sweeping.curve import cells, shown
-from spikeport.report.sweeping.sweep import squares, sweep
+from spikeport.report.sweeping.sweep import sweep
 from spikeport.report.writing import Formats, write, write_json
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {

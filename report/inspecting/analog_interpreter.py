@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, fx
-from torch.utils import _pytree as pytree
+from torch import fx
 
-from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert import SpikingNetwork
 
 At = Callable[[fx.Node, Any, Any, Any], Any]
 
@@ -32,20 +30,3 @@ class Reading(fx.Interpreter):
         else:
             value = getattr(self, n.op)(n.target, args, kwargs)
         return self.at(n, args, kwargs, value)
-
-
-def flat(output: Any) -> Tensor:
-    """All numbers of an output, [B, N].
-
-    Raises:
-        ConversionError: it holds no float tensor.
-    """
-    leaves = [leaf for leaf in pytree.tree_leaves(output) if is_float(leaf)]
-    if not leaves:
-        raise ConversionError("the network's output holds no float tensor; there is no error in it")
-    return torch.cat([leaf.flatten(1) if leaf.ndim > 1 else leaf[:, None] for leaf in leaves], 1)
-
-
-def is_float(leaf: Any) -> bool:
-    """Whether it is a tensor of floating point numbers."""
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()

@@ -12,8 +12,9 @@ from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.neurons import KINDS
+from spikeport.convert.outputs import flat, is_float, tensors
 from spikeport.convert.simulation.run import Run, require_timesteps
-from spikeport.report.inspecting.analog_interpreter import Reading, flat, is_float
+from spikeport.report.inspecting.analog_interpreter import Reading
 from spikeport.report.inspecting.findings import explain
 from spikeport.report.inspecting.graph_pairing import differences, pair
 from spikeport.report.inspecting.inspection import Inspection
@@ -129,7 +130,7 @@ class _Inspecting:
 
         def keep(node: fx.Node, args: Any, kwargs: Any, value: Any) -> Any:
             if node in tallied:
-                clean[node] = _leaves(value)
+                clean[node] = tensors(value)
             return value
 
         expected = flat(Reading(self.source, keep).run(x))
@@ -242,11 +243,11 @@ class _Local:
         """Note a node's error; the nodes after it read what it emitted."""
         if node not in self.owner.tallies:
             return value
-        own = _leaves(value)
+        own = tensors(value)
         emitted = self.emitted.get(node, own)
         came = own
         if node in self.owner.different:
-            came = _leaves(self._in_reference(node, args))
+            came = tensors(self._in_reference(node, args))
         neuron = node.meta["role"] == "neuron"
         if neuron:
             layer = self.owner.network.neuron(str(node.target))
@@ -268,10 +269,6 @@ class _Local:
         theirs = {self.owner.pairs[n]: self.reading.env[n] for n in node.all_input_nodes}
         args, kwargs = fx.node.map_arg((other.args, other.kwargs), theirs.__getitem__)
         return call_node(source, other, args, kwargs)
-
-
-def _leaves(value: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(value) if is_float(leaf)]
 
 
 def _minus(values: list[Tensor], others: list[Tensor]) -> list[Tensor]:

@@ -9,7 +9,8 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
-from spikeport.report.inspecting.analog_interpreter import Reading, flat, is_float
+from spikeport.convert.outputs import flat, is_float
+from spikeport.report.inspecting.analog_interpreter import Reading
 
 POINTS = 8  # of the quadrature
 

@@ -10,8 +10,8 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.graph.nodes import call_node
+from spikeport.convert.outputs import flat, tensors
 from spikeport.convert.simulation.run import Run
-from spikeport.report.inspecting.analog_interpreter import flat, is_float
 
 Seen = Callable[[fx.Node, Tensor], None]
 
@@ -68,7 +68,7 @@ class WholeRun(Run):
             self.swapped[node] = self._again(node, values, self.swaps[node](self, values))
         value = super()._in_time(node, values, steps)
         if node.meta["role"] in ("neuron", "difference"):
-            leaves = [leaf for leaf in pytree.tree_leaves(value) if is_float(leaf)]
+            leaves = tensors(value)
             self.emitted[node] = [self.mean(leaf) for leaf in leaves]
         if node.meta["role"] == "neuron" and self.fired is not None:
             out = value.unflatten(0, (steps, -1))

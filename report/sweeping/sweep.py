@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
 from spikeport.convert.simulation.run import require_timesteps
@@ -224,14 +224,3 @@ class _SweepTally:
 def _window(delay: float) -> str:
     first = f"floor({delay:g}·T)+1" if delay else "1"
     return f"mean of the output over timesteps {first}..T"
-
-
-def squares(outputs: Any, subtract: Any = None) -> float:
-    """Sum of the squares of all values, less those of another structure of the same form."""
-    values = pytree.tree_leaves(outputs)
-    others = [0.0] * len(values) if subtract is None else pytree.tree_leaves(subtract)
-    return sum(
-        float((value - other).double().square().sum())
-        for value, other in zip(values, others, strict=True)
-        if isinstance(value, Tensor) and value.is_floating_point()
-    )

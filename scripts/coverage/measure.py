@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from spikeport.convert import Neuron, SpikingNetwork, build
 from spikeport.convert.graph.nodes import location
 from spikeport.convert.graph.operations.table import call_of
+from spikeport.convert.outputs import flat, tensors
 from spikeport.report.operations.synapses import count_synapses
 from spikeport.scripts.coverage.models import Entry, create
 from spikeport.zoo.timm_layers import simplify
@@ -84,10 +84,10 @@ def simulate(entry: Entry, known: dict[str, Any]) -> dict[str, Any]:
     network = calibrated(build(model, x, NEURON, simplify=simplify), x)
     network.backend = "torch"  # the definition
     x = x[:2]
-    expected = _flat(model(x))
+    expected = flat(model(x))
     spread = (expected[0] - expected[1]).norm()
     errors = [
-        float((_flat(output) - expected).norm() / 2**0.5 / spread)
+        float((flat(output) - expected).norm() / 2**0.5 / spread)
         for _, output in network.readouts(x, TIMESTEPS)
     ]
     return {"errors": errors, "spread": float(spread / expected.norm())}
@@ -142,15 +142,6 @@ def difference(model: nn.Module, network: SpikingNetwork, x: Tensor) -> float:
     """Largest difference of any output relative to its largest magnitude, at two batch sizes."""
     worst = 0.0
     for batch in (x[:1], x):
-        for a, b in zip(_tensors(model(batch)), _tensors(network.analog(batch)), strict=True):
+        for a, b in zip(tensors(model(batch)), tensors(network.analog(batch)), strict=True):
             worst = max(worst, float((a - b).abs().max() / a.abs().max()))
     return worst
-
-
-def _flat(output: Any) -> Tensor:
-    """All tensors of an output side by side, [B, ...]."""
-    return torch.cat([leaf.flatten(1) for leaf in _tensors(output)], 1)
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
