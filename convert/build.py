@@ -18,7 +18,7 @@ from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.staircases import replace_staircases
 from spikeport.convert.tracing.normalize import normalize
-from spikeport.convert.tracing.source_copy import copied
+from spikeport.convert.tracing.source_copy import check_source, copied
 from spikeport.convert.tracing.tracer import trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
@@ -49,12 +49,19 @@ def build(
         ConversionError: the model is in training mode; an operation has no spiking form (all of
             them are listed); the graph does not compute what the model computes.
     """
-    for name, module in model.named_modules():
-        if module.training:
-            raise ConversionError(
-                f"module '{name or 'top'}' ({type(module).__name__}) is in training mode, where "
-                "batch norm and dropout are random; call model.eval() first"
-            )
+    check_source(model)
+    # at full precision, also where a training loop calls this in an autocast region
+    with torch.autocast(example.device.type, enabled=False):
+        return _checked(model, example, spec, analog_bottlenecks, simplify)
+
+
+def _checked(
+    model: nn.Module,
+    example: Tensor,
+    spec: NeuronModel,
+    analog_bottlenecks: bool,
+    simplify: Callable[[nn.Module], None] | None,
+) -> SpikingNetwork:
     # three images that differ, or a mix of them could not be seen
     example = torch.cat([example[:3], 0.75 * example[:1], 0.5 * example[:1]])[:3]
     convert = functools.partial(
@@ -85,7 +92,7 @@ def _convert(
     simplify: Callable[[nn.Module], None] | None,
 ) -> SpikingNetwork:
     """``build`` without its checks of what the network computes."""
-    graph, root = trace(model, example[:2], simplify)
+    graph, root = trace(model, (example[:2],), simplify=simplify)
     normalize(graph, root)
     replace_staircases(graph, root, spec)
     replace_activations(graph, root, spec)
@@ -120,8 +127,9 @@ def _worst_difference(
     """
     worst = 0.0, 0
     for batch in (example[:2], example):
-        found = network.analog(batch)
-        for index, (a, b) in enumerate(_pairs(model(batch), found)):
+        expected = _run(model, "the model itself", batch.clone())  # it may write into its input
+        found = _run(network.analog, "the traced graph", batch)
+        for index, (a, b) in enumerate(_pairs(expected, found)):
             if not bool(torch.isfinite(a).all()):
                 raise ConversionError(
                     f"the model's own output {index} is not finite on the first batch; check its "
@@ -129,6 +137,19 @@ def _worst_difference(
                 )
             worst = max(worst, (_difference(a, b), index))
     return worst
+
+
+def _run(function: Callable[[Tensor], Any], what: str, batch: Tensor) -> Any:
+    try:
+        return function(batch)
+    except ConversionError:
+        raise
+    except Exception as cause:
+        raise ConversionError(
+            f"{what} fails on a batch {list(batch.shape)}: {type(cause).__name__}: {cause}. If it "
+            "is a matter of the batch size, code that torch does not show to Python (vmap, a "
+            "scripted function) has taken it as a fixed number."
+        ) from cause
 
 
 def _check_images_apart(network: SpikingNetwork, example: Tensor) -> None:
@@ -164,7 +185,8 @@ def _image_by_image(network: SpikingNetwork, batch: Tensor) -> dict[tuple[str, i
             if isinstance(leaf, Tensor):
                 apart = leaf.ndim > 0 and len(leaf) % len(batch) == 0
                 rows = leaf.reshape(len(batch), -1) if apart else torch.zeros(1, 1) + math.nan
-                found[where, len(found)] = rows.double().abs().mean(1)
+                finite = rows.double().masked_fill(rows.isinf(), 0.0)  # masks are infinite
+                found[where, len(found)] = finite.abs().mean(1)
 
     def visit(node: fx.Node, args: Any, value: Any) -> None:
         where = f"node '{node.name}' in {location(node)}"

@@ -26,7 +26,6 @@ from spikeport.convert.graph.nodes import (
 )
 from spikeport.convert.graph.operations.table import call_of, operation_name, row_named, row_of
 from spikeport.convert.tracing.handwritten_clamps import write_clamps
-from spikeport.convert.tracing.in_place import route_in_place
 from spikeport.convert.tracing.lift_products import lift_products
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -44,10 +43,7 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
         a_view = node.op == "call_method" and node.target == "view"
         if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
-    _drop_identities(graph, same_tensor=True)
-    route_in_place(graph, root)
-    _drop_identities(graph, same_tensor=False)
-    _drop_assertions(graph)
+    _drop_identities(graph)
     _drop_double_transposes(graph)
     _fold_constants(graph, root)
     write_clamps(graph, root)
@@ -56,15 +52,6 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
     _fold_batch_norms(graph, root)
     eliminate_dead(graph)
     graph.lint()
-
-
-def _drop_assertions(graph: fx.Graph) -> None:
-    for node in list(graph.nodes):
-        if node.op == "call_function" and node.target is torch._assert:
-            condition = node.args[0]
-            if isinstance(condition, fx.Node):
-                condition.meta["guard"] = True
-            graph.erase_node(node)
 
 
 def _drop_double_transposes(graph: fx.Graph) -> None:
@@ -164,19 +151,13 @@ def _called(graph: fx.Graph, path: str) -> bool:
     return any(node.op == "call_module" and node.target == path for node in graph.nodes)
 
 
-def _drop_identities(graph: fx.Graph, same_tensor: bool) -> None:
-    """Drop what returns its input; at first only where it is the very tensor."""
+def _drop_identities(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         row = row_of(node)
-        identity = row is not None and row.identity and (row.same_tensor or not same_tensor)
-        if (identity or _reads_data(node)) and node.args and isinstance(node.args[0], fx.Node):
+        identity = row is not None and row.identity
+        if identity and node.args and isinstance(node.args[0], fx.Node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-
-
-def _reads_data(node: fx.Node) -> bool:
-    """``x.data``, which is ``x`` without its history."""
-    return node.target is getattr and node.args[1] == "data"
 
 
 def _fold_batch_norms(graph: fx.Graph, root: nn.Module) -> None:

@@ -1,32 +1,152 @@
-"""A copy of the source network that a graph can hold."""
+"""A copy of the source network that can be traced and taken apart."""
 
 import copy
+import types
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils import _pytree as pytree
 
+from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.recurrent import drop_states
 from spikeport.convert.tracing.attention import open_attention
 from spikeport.convert.tracing.register_op import replace_modules
 
 MAKE_WEIGHTS = (WeightNorm, SpectralNorm, BasePruningMethod)  # in a hook, at every call
+FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+PLAIN = (list, dict, set, tuple)
+
+
+def check_source(network: Any) -> None:
+    """Raise ConversionError unless ``network`` is made of Python modules in eval mode."""
+    if not isinstance(network, nn.Module):
+        raise ConversionError(
+            f"the model is a {type(network).__name__}; expected a torch.nn.Module: pass the module "
+            "that was exported, compiled or saved"
+        )
+    for name, module in network.named_modules():
+        where = f"module '{name or 'top'}' ({type(module).__name__})"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ConversionError(
+                f"{where} is TorchScript, in which layers and their code are no longer Python; "
+                "pass the nn.Module that it was scripted or traced from"
+            )
+        if isinstance(module, fx.GraphModule) and _is_exported(module):
+            raise ConversionError(
+                f"{where} was made by torch.export, which fixes sizes and has no layers left; pass "
+                "the nn.Module that was exported"
+            )
+    for name, module in network.named_modules():
+        if module.training and not _is_compiled(module):
+            raise ConversionError(
+                f"module '{name or 'top'}' ({type(module).__name__}) is in training mode, where "
+                "batch norm and dropout are random; call model.eval() first"
+            )
+
+
+def _is_exported(module: fx.GraphModule) -> bool:
+    return any(
+        isinstance(node.target, torch._ops.OpOverload)
+        for node in module.graph.nodes
+        if node.op == "call_function"
+    )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") and type(module).__module__.startswith("torch._dynamo")
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """What a wrapper that changes no number calls; the network itself if it is none."""
+    while True:
+        if _is_compiled(network):
+            network = network._orig_mod  # type: ignore[assignment]
+        elif isinstance(
+            network,
+            (
+                nn.DataParallel,
+                nn.parallel.DistributedDataParallel,
+                torch.optim.swa_utils.AveragedModel,
+            ),
+        ):
+            network = network.module
+        else:
+            return network
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """A deep copy, also where a hook has left weights that autograd computed."""
-    kept: dict[int, Tensor] = {}
+    """A deep copy without wrappers, in eval mode where the network is.
+
+    Also where a hook has left weights that autograd computed. Functions that hold on to modules of
+    the network (hooks, lambdas kept as attributes) hold on to the copied ones in the copy.
+    """
+    network = unwrapped(network)
+    memo: dict[int, Any] = {}
     for module in network.modules():
-        for value in vars(module).values():
+        for value in pytree.tree_leaves(dict(vars(module))):
             if isinstance(value, Tensor) and not value.is_leaf:
-                kept[id(value)] = value.detach().clone()
-    return copy.deepcopy(network, kept)
+                memo[id(value)] = value.detach().clone()
+    for module in network.modules():
+        if unwrapped(module) is not module:
+            memo[id(module)] = copy.deepcopy(unwrapped(module), memo)
+    root = copy.deepcopy(network, memo)
+    for module in root.modules():
+        _hold_on_to_copies(module, memo)
+    if any(module.training for module in root.modules()):
+        root.eval()  # some copies are not what their original was
+    return root
+
+
+def _hold_on_to_copies(module: nn.Module, memo: dict[int, Any]) -> None:
+    own = vars(module)
+    for holder in (own, *(own[key] for key in FORWARD_HOOKS)):
+        for key, value in list(holder.items()):
+            if isinstance(value, types.FunctionType) and value.__closure__:
+                holder[key] = _rebound(value, memo)
+
+
+def _rebound(function: types.FunctionType, memo: dict[int, Any]) -> types.FunctionType:
+    """A function whose closure has the copies of what was copied, and plain containers copied."""
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not assigned yet
+            cells.append(cell)
+            continue
+        known = id(value) in memo
+        taken = memo[id(value)] if known else _container_copy(value, memo)
+        cells.append(types.CellType(taken))
+    made = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        tuple(cells),
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+def _container_copy(value: Any, memo: dict[int, Any]) -> Any:
+    """What a hook collects values in must stay as it is in the source network."""
+    if type(value) not in PLAIN:
+        return value
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # something in it has no copy
+        return copy.copy(value)
 
 
 def plain_copy(network: nn.Module) -> nn.Module:
-    """A copy without hooks (they would run at trace time and never again) or parametrizations.
+    """A copy without parametrizations, whose forward hooks may fail.
 
     Args:
         network: never modified.
@@ -39,9 +159,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, MAKE_WEIGHTS):
                 hook.remove(module)
-        for name, value in vars(module).items():
-            if "_hooks" in name and isinstance(value, dict):
-                value.clear()
+        _keep_forward_hooks(module)
         made = module._modules.get("parametrizations")
         if parametrize.is_parametrized(module) and isinstance(made, nn.ModuleDict):
             # not remove_parametrizations: it edits the class, which is the source network's too
@@ -51,3 +169,34 @@ def plain_copy(network: nn.Module) -> nn.Module:
             for name, value in weights.items():
                 module.register_parameter(name, nn.Parameter(value))
     return root
+
+
+def _keep_forward_hooks(module: nn.Module) -> None:
+    """Others have nothing to do with what the network computes."""
+    for name, value in vars(module).items():
+        if "_hooks" in name and isinstance(value, dict):
+            if not name.startswith(FORWARD_HOOKS):
+                value.clear()
+            elif name in FORWARD_HOOKS:
+                for key, hook in value.items():
+                    value[key] = _tolerant(hook)
+
+
+def _tolerant(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that may look at data, which a traced value has not: then it only watches."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return hook(*args, **kwargs)
+        except Exception:  # the result is compared with the source network, which calls the hook
+            return None
+
+    return called
+
+
+def drop_hooks(root: nn.Module) -> None:
+    """What forward hooks do has been recorded; they must not do it again."""
+    for module in root.modules():
+        for name, value in vars(module).items():
+            if "_hooks" in name and isinstance(value, dict):
+                value.clear()

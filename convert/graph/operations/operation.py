@@ -77,7 +77,6 @@ class Operation:
             elementwise work, comparisons and moves; 0 is counted for it.
         activation: the range of the clamp that it is, or None for arguments that make it none.
         identity: it returns its input, in eval mode.
-        same_tensor: of the identities, those that return the very tensor that they take.
         by_channel: acts on each channel by itself and commutes with a positive factor on it.
         engine: how the native engine takes it into the synapses before a neuron.
         window: (rows, columns) that an average pool makes one of, for a map of a size (H, W);
@@ -106,7 +105,6 @@ class Operation:
     macs: Callable[[Call], float] | None = None
     activation: Callable[[Call], Span | None] | None = None
     identity: bool = False
-    same_tensor: bool = True
     by_channel: bool = False
     engine: Engine | None = None
     window: Callable[[Call, tuple[int, int]], tuple[int, int] | None] | None = None

@@ -78,25 +78,6 @@ def written_name(node: fx.Node, module: nn.Module | None = None) -> str:
     return name.rpartition(".")[2].strip("_")
 
 
-def writes_in_place(node: fx.Node, flag: Any) -> bool:
-    """Whether a call overwrites its first argument.
-
-    Args:
-        node: of a graph.
-        flag: its argument ``inplace``.
-    """
-    if node.op == "call_module":
-        return bool(flag)
-    if node.op == "call_method":
-        return str(node.target).endswith("_") and not str(node.target).endswith("__")
-    if node.op != "call_function":
-        return False
-    if node.target in IN_PLACE_OPERATORS or flag is True:
-        return True
-    name = function_name(node.target) or ""
-    return name.endswith("_") and not name.startswith("operator.")  # operator.and_ is none
-
-
 def _qualified(target: Any) -> str:
     return f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import fx, nn
 
-from spikeport.convert.graph.nodes import module_of
 from spikeport.convert.graph.operations import spelling
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.operation import Operation
@@ -106,13 +105,3 @@ def call_of(
     """The row of a node and its call; None where there is no row."""
     row = row_of(node)
     return None if row is None else (row, row.call(node, root, values))
-
-
-def overwrites(node: fx.Node, root: nn.Module) -> bool:
-    """Whether a node writes into its first argument."""
-    if node.op not in ("call_module", "call_function", "call_method"):
-        return False
-    module = module_of(node, root)
-    row = row_named(operation_name(node, module))
-    flag = row.call(node, root).given("inplace") if row is not None else None
-    return spelling.writes_in_place(node, flag)

@@ -20,7 +20,6 @@ def _identity(
     *aliases: str,
     layers: dict[type[nn.Module], tuple[str, ...]] | None = None,
     arguments: tuple[str, ...] = ("input", "p", "training", "inplace"),
-    same_tensor: bool = True,
     example: Example | None = None,
 ) -> Operation:
     return Operation(
@@ -31,7 +30,6 @@ def _identity(
         layers or {},
         arguments,
         identity=True,
-        same_tensor=same_tensor,
         by_channel=True,
         engine="pass",
         examples=(example or Example(lambda x: (x, 0.5, False), layer=lambda cls: cls()),),
@@ -79,8 +77,8 @@ ROWS = [
     ),
     _identity("contiguous", example=_PLAIN),
     _identity("detach", "data", "cpu", "requires_grad", example=_PLAIN),
-    _identity("pos", "positive", same_tensor=False, example=_PLAIN),
-    _identity("clone", "alias", same_tensor=False, example=_PLAIN),
+    _identity("pos", "positive", example=_PLAIN),
+    _identity("clone", "alias", example=_PLAIN),
     Operation(
         "cat",
         "linear",
