@@ -221,7 +221,7 @@ def _same_place(a: Tensor, b: Tensor) -> bool:
 
 
 def _permutation(node: fx.Node, dims: int) -> list[int]:
-    """Which dimension of its argument each dimension of a node's value is."""
+    """The dimension of its argument that each dimension of a node's value is."""
     sizes = [dim + 2 for dim in range(dims)]
     tagged = torch.empty(sizes, device="meta")
     args, kwargs = fx.node.map_arg((node.args[1:], node.kwargs), lambda n: n.meta["value"])

@@ -1,4 +1,4 @@
-"""What the nodes of a graph under construction give: on tensors without data, or for real."""
+"""Values of the nodes of a graph under construction: on tensors without data, or real ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ class DependsOnData(ConversionError):
 
     @classmethod
     def by(cls, name: str) -> "DependsOnData":
-        """Of the operation of this name."""
+        """The refusal of an operation by its name."""
         return cls(
             f"the network's code depends on the data of a tensor ('{name}'); a spiking graph is "
             "the same for every input. Convert a submodule, or rewrite this part without the "
@@ -82,7 +82,7 @@ class NodeValues:
         return self._run(module, args, kwargs)
 
     def _evaluate_for_real(self, module: Any, args: Any, kwargs: Any) -> Any:
-        """On zeros: a user's module may look at its data, which fake tensors do not have."""
+        """A call on zeros: a user's module may look at its data, which fake tensors do not have."""
         zeros = pytree.tree_map_only(
             Tensor, lambda v: torch.zeros(v.shape, dtype=v.dtype, device=v.device), (args, kwargs)
         )
@@ -91,7 +91,7 @@ class NodeValues:
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Nothing is recorded meanwhile, and autocast keeps no weight without data."""
+        """Record nothing meanwhile, and let autocast keep no weight without data."""
         before, cached = self.evaluating, torch.is_autocast_cache_enabled()
         self.evaluating = True
         torch.set_autocast_cache_enabled(False)

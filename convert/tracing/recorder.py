@@ -248,7 +248,7 @@ class GraphRecorder:
         return node
 
     def module(self, node: fx.Node) -> nn.Module | None:
-        """What a node calls."""
+        """The module that a node calls."""
         return module_of(node, self.root)
 
     # arguments and results
@@ -280,7 +280,7 @@ class GraphRecorder:
         return value
 
     def output(self, value: Any) -> None:
-        """What the network returns."""
+        """End the graph with the value that the network returns."""
         node = self.graph.output(self._argument(value))
         node.meta["path"] = ""
 

@@ -63,7 +63,7 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """What a wrapper that changes no number calls; the network itself if it is none."""
+    """The network in a wrapper that changes no number; itself if it is no wrapper."""
     while True:
         if _is_compiled(network):
             network = network._orig_mod  # type: ignore[assignment]
@@ -136,7 +136,7 @@ def _rebound(function: types.FunctionType, memo: dict[int, Any]) -> types.Functi
 
 
 def _container_copy(value: Any, memo: dict[int, Any]) -> Any:
-    """What a hook collects values in must stay as it is in the source network."""
+    """A copy of a container: a hook may collect values in it, not in the source network's."""
     if type(value) not in PLAIN:
         return value
     try:
@@ -195,7 +195,7 @@ def _tolerant(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def drop_hooks(root: nn.Module) -> None:
-    """What forward hooks do has been recorded; they must not do it again."""
+    """Remove all hooks: their work has been recorded and must not be done again."""
     for module in root.modules():
         for name, value in vars(module).items():
             if "_hooks" in name and isinstance(value, dict):

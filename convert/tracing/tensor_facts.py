@@ -1,4 +1,4 @@
-"""What a network's code asks of a tensor rather than does to it: facts, and data."""
+"""Questions that a network's code asks of a tensor: facts, and data."""
 
 from collections import OrderedDict
 from collections.abc import Callable

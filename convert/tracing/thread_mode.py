@@ -1,4 +1,4 @@
-"""What is switched on in the thread that traces, and in no other."""
+"""Modes that are on in the thread that traces, and in no other."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

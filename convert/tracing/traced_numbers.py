@@ -55,7 +55,7 @@ class Recorded:
 
 
 class _SymbolicNode:
-    """What torch's C++ code asks of a symbolic number: its value, which is a decision."""
+    """The answers to torch's C++ code, which asks a number for its value: a decision."""
 
     def __init__(self, number: Recorded) -> None:
         self.number = number
@@ -274,11 +274,11 @@ class TracedSize(Recorded, tuple):
         return bool(self.decided() > other)
 
     def index(self, *args: Any) -> int:
-        """As for a tuple."""
+        """The place of a size, as for a tuple."""
         return int(self.decided().index(*args))
 
     def count(self, item: Any) -> int:
-        """As for a tuple."""
+        """The number of sizes that equal one, as for a tuple."""
         return int(self.decided().count(item))
 
     def numel(self) -> Any:

@@ -22,7 +22,7 @@ IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "ia
 
 
 class TensorRecorder(Protocol):
-    """What a traced tensor asks of the trace that it belongs to."""
+    """The trace that a traced tensor belongs to."""
 
     def torch_function(self, function: Any, args: Any, kwargs: Any) -> Any:
         """The traced result of a function or method of torch's."""
@@ -35,7 +35,7 @@ class TensorRecorder(Protocol):
 
 
 class View(Protocol):
-    """How a tensor was taken out of another one, with which it shares its memory."""
+    """The way in which a tensor was taken out of another one, whose memory it shares."""
 
     parent: "TracedTensor"
 
@@ -47,7 +47,7 @@ class View(Protocol):
 
 
 class Memory:
-    """What all views of one tensor share: how often it was written to."""
+    """The memory of all views of one tensor: how often it was written to."""
 
     def __init__(self) -> None:
         self.version = 0
