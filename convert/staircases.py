@@ -83,7 +83,7 @@ def _put_neuron(
 
 
 def _name(graph: fx.Graph, root: nn.Module, last: fx.Node) -> str:
-    """That of the module in whose code the chain ends, if it is nothing but an activation."""
+    """The name of the module whose code ends the chain, if it is nothing but an activation."""
     path = str(last.meta["path"])
     called = any(node.op == "call_module" and node.target == path for node in graph.nodes)
     alone = path and not called and not list(root.get_submodule(path).children())

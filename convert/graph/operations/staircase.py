@@ -59,7 +59,7 @@ class Staircase:
         )
 
     def moved(self, distance: Any) -> "Staircase":
-        """With a constant added."""
+        """The staircase with a constant added."""
         distance = torch.as_tensor(distance, dtype=self.gain.dtype)
         if self.rounded:
             return replace(self, offset=self.offset + distance)
