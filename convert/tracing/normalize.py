@@ -5,6 +5,7 @@ After it, convolutions and linear layers are modules, batch norms are folded int
 """
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
         ConversionError: a batch norm without running statistics.
     """
     for node in graph.nodes:
+        if node.op == "call_module" and node.kwargs:
+            _by_position(node, root)
         if node.op not in ("placeholder", "get_attr", "output"):
             node.meta["op"] = operation_name(node, module_of(node, root))
         a_view = node.op == "call_method" and node.target == "view"
@@ -52,6 +55,16 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
     _fold_batch_norms(graph, root)
     eliminate_dead(graph)
     graph.lint()
+
+
+def _by_position(node: fx.Node, root: nn.Module) -> None:
+    """Give a layer its arguments in order, however the code names them."""
+    forward = root.get_submodule(str(node.target)).forward
+    try:
+        bound = inspect.signature(forward).bind(*node.args, **node.kwargs)
+    except (TypeError, ValueError):  # another number of arguments than it takes: torch will say so
+        return
+    node.args, node.kwargs = bound.args, bound.kwargs
 
 
 def _drop_double_transposes(graph: fx.Graph) -> None:

@@ -54,7 +54,8 @@ class Around(nn.Module):
         args = self.form.example.arguments(x)
         if isinstance(self.form.apply, type):
             tensors = [a for a in args if isinstance(a, Tensor)]
-            return self.layer(*(tensors if self.form.row.name in _TWO_INPUTS else args[:1]))
+            found = self.layer(*(tensors if self.form.row.name in _TWO_INPUTS else args[:1]))
+            return found[0] if isinstance(self.layer, nn.RNNBase) else found
         return self.form.apply(*args, **self.form.example.keywords)
 
 

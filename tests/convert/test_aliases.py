@@ -108,3 +108,21 @@ def test_spelling(spelling, written, images, converted):
     assert torch.allclose(snn.analog(images), model(images), atol=1e-5)
     assert name in [node.meta.get("op") for node in snn.graph.nodes]
     assert (snn(images, 128) - model(images)).abs().max() < 0.1 * model(images).abs().max()
+
+
+@torch.no_grad()
+def test_arguments_by_name(written, images, converted):
+    def forward(self, x):
+        h = F.relu(input=self.conv(input=x))
+        h = self.pool(input=self.conv2(input=h))
+        return torch.sum(input=F.avg_pool2d(input=h, kernel_size=2), dim=(2, 3))
+
+    model = written(forward, pool=torch.nn.MaxPool2d(2))
+    snn = converted(model, images, "multi-level")
+    assert torch.allclose(snn.analog(images), model(images), atol=1e-5)
+    outputs = {}
+    for backend in ("torch", "auto"):
+        snn.backend = backend
+        outputs[backend] = snn(images, 32)
+    assert torch.allclose(outputs["torch"], outputs["auto"], atol=0.05)
+    assert (outputs["auto"] - model(images)).abs().max() < 0.1 * model(images).abs().max()

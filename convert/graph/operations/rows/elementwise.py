@@ -87,7 +87,7 @@ ROWS = [
     _of_one("i0e"),
     _of_one("i1"),
     _of_one("i1e"),
-    _of_one("entr"),
+    _of_one("entr", at=_inside),
     _of_one("gammaln", "lgamma", at=_above),
     _of_one("digamma", "psi", at=_above),
     _of_one("logit", at=_inside),
