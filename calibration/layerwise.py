@@ -21,8 +21,8 @@ from spikeport.calibration.threshold import check_timesteps
 from spikeport.convert import NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.graph.nodes import attribute
-from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.saving.layers import own_tensors
+from spikeport.convert.simulation.chunk_size import bytes_in_time
 from spikeport.convert.simulation.run import Run
 
 PORTION_BYTES = 2**28  # of the largest tensor over all timesteps
@@ -176,18 +176,10 @@ def run_layerwise(
 
 def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
     """Images at once: the largest tensor over all timesteps fits, and the source's reading."""
-    sizes = [
-        (torch.Size(node.meta["shape"]).numel(), node.meta["role"] in ("neuron", "weighted"))
-        for node in network.graph.nodes
-        if node.meta["role"] in IN_TIME and node.meta.get("shape")
-    ]
-    largest = max(size for size, _ in sizes)
-    kept = sum(size for size, is_kept in sizes if is_kept)
-    traced = torch.Size(network.traced_shape).numel()
-    bytes_of_one = images[0].numel() / traced * images.element_size()
-    simulated = largest * bytes_of_one * timesteps / PORTION_BYTES
-    read = kept * bytes_of_one / READING_BYTES
-    return max(1, int(1 / max(simulated, read)))
+    sizes = bytes_in_time(network, images[:1])
+    read = sum(size for node, size in sizes.items() if node.meta["role"] in ("neuron", "weighted"))
+    simulated = max(sizes.values()) * timesteps
+    return max(1, int(1 / max(simulated / PORTION_BYTES, read / READING_BYTES)))
 
 
 def _reading(source: SpikingNetwork, images: Tensor, weights: bool) -> dict[str, Tensor]:

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """A size for both dimensions, as layers take it: one number or two."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def pad_same(x: Tensor, layer: nn.Module, fill: float) -> Tensor:
     """Pad [..., H, W] so that a layer of stride s gives ceil(H/s), ceil(W/s)."""
-    kernel, stride = _pair(layer.kernel_size), _pair(layer.stride)
-    dilation = _pair(getattr(layer, "dilation", 1))
+    kernel, stride = pair(layer.kernel_size), pair(layer.stride)
+    dilation = pair(getattr(layer, "dilation", 1))
     pads: list[int] = []
     for size, k, s, d in reversed(list(zip(x.shape[-2:], kernel, stride, dilation, strict=True))):
         total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)

@@ -1,7 +1,7 @@
 """The number of timesteps that are simulated at once."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.graph.spiking_graph import SpikingGraph
@@ -13,14 +13,21 @@ SHARE_OF_GPU = 1 / 16  # of its free memory, for the largest tensor of a chunk
 
 def chunk_size(network: SpikingGraph, x: Tensor) -> int:
     """Timesteps whose largest tensor fits, at least one; ``x`` is a batch, [B, C, ...]."""
-    shapes = [
-        node.meta["shape"]
+    largest = max(bytes_in_time(network, x).values(), default=x.element_size())
+    return max(1, int(_room(x.device) / largest))
+
+
+def bytes_in_time(network: SpikingGraph, x: Tensor) -> dict[fx.Node, float]:
+    """Bytes of each node's value in one timestep, for a batch [B, C, ...]; an estimate.
+
+    Values are taken to grow with the batch as the input does.
+    """
+    growth = x.numel() / torch.Size(network.traced_shape).numel() * x.element_size()
+    return {
+        node: torch.Size(node.meta["shape"]).numel() * growth
         for node in network.graph.nodes
         if node.meta["role"] in IN_TIME and node.meta.get("shape")
-    ]
-    traced = max((torch.Size(shape).numel() for shape in shapes), default=1)
-    largest = traced * x.numel() / torch.Size(network.traced_shape).numel()
-    return max(1, int(_room(x.device) / (largest * x.element_size())))
+    }
 
 
 def _room(device: torch.device) -> float:

@@ -10,9 +10,9 @@ from torch.utils import _pytree as pytree
 from spikeport.convert import SpikingNetwork, build
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.graph.nodes import call_node
-from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.neurons import KINDS
 from spikeport.convert.outputs import flat, is_float, tensors
+from spikeport.convert.simulation.chunk_size import bytes_in_time
 from spikeport.convert.simulation.run import Run, require_timesteps
 from spikeport.report.inspecting.analog_interpreter import Reading
 from spikeport.report.inspecting.findings import explain
@@ -281,11 +281,5 @@ def _total(parts: dict[str, list[Tensor]]) -> list[Tensor]:
 
 def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
     """Images at once: few, so that the largest tensor over all timesteps fits."""
-    largest = max(
-        torch.Size(node.meta["shape"]).numel()
-        for node in network.graph.nodes
-        if node.meta["role"] in IN_TIME and node.meta.get("shape")
-    )
-    of_one = largest * images[0].numel() / torch.Size(network.traced_shape).numel()
-    fitting = int(PORTION_BYTES / (of_one * images.element_size() * timesteps))
-    return max(1, min(fitting, SWAP_IMAGES))
+    largest = max(bytes_in_time(network, images[:1]).values())
+    return max(1, min(int(PORTION_BYTES / (largest * timesteps)), SWAP_IMAGES))

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikeport.convert.graph.same_padding import pair
 from spikeport.convert.neurons import Neuron, NeuronLayer
 from spikeport.cuda.layout import Layout
 from spikeport.cuda.packed import avgpool, linear, pooled_size, unpack
@@ -138,7 +138,7 @@ class Packed:
     def pooled(self, pool: nn.AvgPool2d) -> Tensor:
         """Average pool, [t, B, C, rows, columns], in memory like the spikes."""
         layout = self.layer.layout
-        sizes = [_pair(size) for size in (pool.kernel_size, pool.stride, pool.padding)]
+        sizes = [pair(size) for size in (pool.kernel_size, pool.stride, pool.padding)]
         window, last = [side for pair in sizes for side in pair], layout.channels_last
         out = avgpool(
             *(self.bits, self.layer.threshold, list(layout.shape), window),
@@ -156,7 +156,3 @@ class Packed:
 
     def _planes(self) -> tuple[int, bool]:
         return self.layer.rules.planes, self.layer.rules.max_down > 0
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
