@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from spikeport.calibration.recipes import RECIPES
     from spikeport.convert.errors import ConversionError
     from spikeport.convert.network import SpikingNetwork
-    from spikeport.convert.neurons import Differential, MultiThreshold, Neuron
+    from spikeport.convert.neurons.differential import Differential
+    from spikeport.convert.neurons.integrate_and_fire import Neuron
+    from spikeport.convert.neurons.multi_threshold import MultiThreshold
     from spikeport.convert.saving.container import load, save
     from spikeport.convert.simulation.early_exit import EarlyExit
     from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike

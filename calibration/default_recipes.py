@@ -14,7 +14,6 @@ from spikeport.calibration.recipe import Pass, Recipe
 from spikeport.calibration.relative_potential import RelativePotential
 from spikeport.calibration.threshold_tuning import ThresholdTuning
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.neurons import Differential
 
 # bottlenecks by percentile: nearer logits on 100 images of EfficientNet-Lite0, while its accuracy
 # on 250 (another draw) did not tell this from the largest magnitude
@@ -50,11 +49,11 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
 
 def _takes_back(network: SpikingNetwork) -> bool:
     """Whether ReLUs' neurons can take spikes back; a window keeps the taking back alone."""
-    return any(neuron.max_down and neuron.low == 0 for neuron in network.neurons.values())
+    return any(n.model.takes_back and n.low == 0 for n in network.neurons.values())
 
 
 def _is_differential(network: SpikingNetwork) -> bool:
-    return any(isinstance(neuron.model, Differential) for neuron in network.neurons.values())
+    return any(neuron.model.sends_corrections for neuron in network.neurons.values())
 
 
 def _onset(network: SpikingNetwork, T: int) -> list[Pass]:

@@ -1,7 +1,7 @@
 """Levels per timestep of each layer, where the spikes of all are limited."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import check_timesteps, fit_threshold
-from spikeport.convert import ConversionError, Neuron, NeuronLayer, SpikingNetwork
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel, SpiCalib
+from spikeport.convert.neurons import NeuronModel
 
 FRONTIER = 2000  # combinations kept after each layer
 
@@ -104,7 +104,7 @@ class LevelBudget:
     ) -> tuple[float, float, int]:
         """Spikes of a layer, divergence it causes, and its number of neurons times images."""
         spikes, size = 0.0, 0
-        spec, tensors = neuron.model, [own.detach() for own in neuron.parameters()]
+        model, tensors = neuron.model, [own.detach() for own in neuron.parameters()]
         set_levels(neuron, levels)
 
         def spiking(current: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class LevelBudget:
             with activations(network, {name: spiking}):
                 found = _log_softmax(network.analog(images))
         finally:
-            neuron.model = spec
+            neuron.model = model
             for own, value in zip(neuron.parameters(), tensors, strict=True):
                 own.data = value
         divergence = ((wanted.exp() - found.exp()) * (wanted - found)).sum(-1).mean()
@@ -130,23 +130,9 @@ def set_levels(neuron: NeuronLayer, levels: int) -> None:
     """Give a layer another number of spikes per timestep; its range and v0 / θ stay."""
     old, theta = neuron.model.max_up, neuron.threshold.detach()
     start = neuron.v0 / theta
-    neuron.model = with_levels(neuron.model, levels)
+    neuron.model = neuron.model.with_levels(levels)
     fit_threshold(neuron, theta * (old / levels))
     neuron.v0.data = start * neuron.threshold
-
-
-def with_levels(spec: NeuronModel, levels: int) -> NeuronModel:
-    """The same kind of neuron with another largest event."""
-    if isinstance(spec, Differential):
-        coder = with_levels(spec.coder, levels)
-        assert isinstance(coder, (Neuron, MultiThreshold))
-        return replace(spec, coder=coder)
-    if isinstance(spec, MultiThreshold):
-        return replace(spec, exponents=levels.bit_length())
-    if isinstance(spec, Neuron):
-        return replace(spec, max_up=levels, max_down=levels if spec.max_down else 0)
-    assert isinstance(spec, SpiCalib)
-    return replace(spec, max_up=levels)
 
 
 def best_choice(layers: list[list[tuple[float, float]]], budget: float) -> list[int] | None:
@@ -183,17 +169,13 @@ def _first_images(batches: Iterable[Any], wanted: int) -> Tensor:
     return torch.cat(found)[:wanted]
 
 
-def _require_levels(name: str, spec: NeuronModel, levels: int) -> None:
-    if not isinstance(spec, (Neuron, MultiThreshold, Differential, SpiCalib)):
+def _require_levels(name: str, model: NeuronModel, levels: int) -> None:
+    try:
+        model.with_levels(levels)
+    except ConversionError as cause:
         raise ConversionError(
-            f"layer '{name}' has a {type(spec).__name__}, whose levels LevelBudget cannot choose; "
-            "expected a neuron of Spikeport's, for example to_snn(…, neuron='multi-level')"
-        )
-    if with_levels(spec, levels).max_up != levels:
-        raise ConversionError(
-            f"layer '{name}' has a {type(spec).__name__} with powers of two, and "
-            f"LevelBudget.levels has {levels}; pass levels=(1, 2, 4, 8)"
-        )
+            f"LevelBudget.levels has {levels}, but layer '{name}' has {cause}"
+        ) from cause
 
 
 def _log_softmax(output: Any) -> Tensor:

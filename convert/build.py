@@ -29,7 +29,7 @@ TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms round
 def build(
     model: nn.Module,
     example: Tensor,
-    spec: NeuronModel,
+    neuron: NeuronModel,
     analog_bottlenecks: bool = False,
     simplify: Callable[[nn.Module], None] | None = None,
 ) -> SpikingNetwork:
@@ -38,7 +38,7 @@ def build(
     Args:
         model: source network in eval mode; never modified.
         example: one batch, [B, C, ...].
-        spec: the neuron.
+        neuron: how the neurons fire.
         analog_bottlenecks: leave linear bottlenecks analog instead of giving them signed neurons.
         simplify: see ``trace``.
 
@@ -65,7 +65,7 @@ def _checked(
     # three images that differ, or a mix of them could not be seen
     example = torch.cat([example[:3], 0.75 * example[:1], 0.5 * example[:1]])[:3]
     convert = functools.partial(
-        _convert, spec=spec, analog_bottlenecks=analog_bottlenecks, simplify=simplify
+        _convert, neuron=neuron, analog_bottlenecks=analog_bottlenecks, simplify=simplify
     )
     network = convert(model, example)
     if _worst_difference(model, network, example)[0] > TOLERANCE:
@@ -87,18 +87,18 @@ def _checked(
 def _convert(
     model: nn.Module,
     example: Tensor,
-    spec: NeuronModel,
+    neuron: NeuronModel,
     analog_bottlenecks: bool,
     simplify: Callable[[nn.Module], None] | None,
 ) -> SpikingNetwork:
     """``build`` without its checks of what the network computes."""
     graph, root = trace(model, (example[:2],), simplify=simplify)
     normalize(graph, root)
-    replace_staircases(graph, root, spec)
-    replace_activations(graph, root, spec)
+    replace_staircases(graph, root, neuron)
+    replace_activations(graph, root, neuron)
     unsupported = assign_roles(graph, root)
     if not unsupported and not analog_bottlenecks:
-        make_inputs_spike(graph, root, spec)
+        make_inputs_spike(graph, root, neuron)
         unsupported = assign_roles(graph, root)
     if unsupported:
         raise ConversionError(

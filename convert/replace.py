@@ -12,7 +12,7 @@ from spikeport.convert.graph.roles import assign_roles, in_time
 from spikeport.convert.neurons import NeuronLayer, NeuronModel
 
 
-def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> None:
+def replace_activations(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) -> None:
     """Every ``clamp(x, low, high)`` with low <= 0 <= high, however written, becomes a neuron.
 
     Neurons are named after the source model's modules (``layer1.0.act2``); the second call of one
@@ -26,7 +26,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> 
         if not upstream(node, lambda n: n.op == "placeholder"):
             continue
         if _is_sloped(node):
-            _insert_before(graph, root, node, spec)
+            _insert_before(graph, root, node, neuron)
         span = _activation_range(node, root)
         if span is not None:
             found.append((node, span))
@@ -43,7 +43,7 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> 
             node.args[0] if node.args else node.kwargs["input"],
             node,
             name,
-            spec,
+            neuron,
             low,
             high,
         )
@@ -52,16 +52,16 @@ def replace_activations(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> 
     eliminate_dead(graph)
 
 
-def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, spec: NeuronModel) -> None:
+def _insert_before(graph: fx.Graph, root: nn.Module, node: fx.Node, neuron: NeuronModel) -> None:
     """A signed neuron on what a node reads."""
     source = node.args[0] if node.args else node.kwargs["input"]
     module = str(node.target) if node.op == "call_module" else ""
     name = unique(root, f"{module}#in" if module else functional_name(node))
-    new = insert_neuron(graph, root, source, source, name, spec, -math.inf, math.inf)
+    new = insert_neuron(graph, root, source, source, name, neuron, -math.inf, math.inf)
     node.replace_input_with(source, new)
 
 
-def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> None:
+def make_inputs_spike(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) -> None:
     """Signed neurons where a weighted layer would read an analog value.
 
     That is a linear bottleneck, or what comes out of a difference op. The layers that read the
@@ -76,7 +76,7 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, spec: NeuronModel) -> No
                 name = unique(root, f"{producer.target}#out")
             else:
                 name = unique(root, functional_name(producer))
-            new = insert_neuron(graph, root, producer, producer, name, spec, -math.inf, math.inf)
+            new = insert_neuron(graph, root, producer, producer, name, neuron, -math.inf, math.inf)
             producer.replace_all_uses_with(
                 new, delete_user_cb=lambda user, at=new: user is not at and user.op != "output"
             )
@@ -90,15 +90,15 @@ def insert_neuron(
     source: fx.Node,
     after: fx.Node,
     name: str,
-    spec: NeuronModel,
+    neuron: NeuronModel,
     low: float,
     high: float,
 ) -> fx.Node:
     """A neuron called ``name`` reading ``source``, placed after the node ``after``."""
     value = after.meta["value"]
     dim = -1 if value.ndim > 2 and _channel_axis(source, root) == value.ndim - 1 else 1
-    neuron = NeuronLayer(spec, value.shape[dim] if value.ndim > 1 else 1, low, high, dim)
-    place(root, name, neuron.to(value.device, value.dtype))
+    layer = NeuronLayer(neuron, value.shape[dim] if value.ndim > 1 else 1, low, high, dim)
+    place(root, name, layer.to(value.device, value.dtype))
     with graph.inserting_after(after):
         new = graph.call_module(name, (source,))
     new.meta = {"value": value, "path": after.meta["path"], "op": "neuron"}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikeport.calibration import calibrate, check_recipe
-from spikeport.convert import ConversionError, Neuron, SpikingNetwork, processes
+from spikeport.convert import KINDS, ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels
 from spikeport.convert.saving.container import load, save
 from spikeport.convert.saving.digest import digest
@@ -135,21 +135,22 @@ def _check(
 
 def _check_leak(snn: SpikingNetwork, leak: float | str | None) -> None:
     for name, neuron in snn.neurons.items():
-        if leak is not None and not isinstance(neuron.model, Neuron):
+        fires = neuron.model.staircase()
+        if leak is not None and (fires is None or fires.leak is None):
             raise ConversionError(
-                f"leak={leak!r}, but layer '{name}' has {type(neuron.model).__name__} neurons, "
+                f"leak={leak!r}, but layer '{name}' has {neuron.model.label} neurons, "
                 'which have no leak; convert with Neuron, such as neuron="if"'
             )
 
 
 def _check_quantized(snn: SpikingNetwork) -> None:
     for name, neuron in snn.neurons.items():
-        spec = neuron.model
-        if not isinstance(spec, Neuron) or spec.hard_reset or spec.leak != 1:
+        if neuron.model.summed(1) is None:
+            fitting = [repr(kind) for kind, model in KINDS.items() if model.summed(1) is not None]
             raise ConversionError(
                 f"layer '{name}': method=\"quantized\" needs neurons whose spikes of T timesteps "
-                f'are a staircase, not {spec!r}; convert with neuron="if", "burst", "signed" or '
-                '"multi-level"'
+                f"are a staircase, not {neuron.model.label}; convert with neuron="
+                f"{' or '.join(fitting)}"
             )
 
 

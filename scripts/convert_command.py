@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     save(network, options.output)
     print(
         f"{options.output}: {options.model}, {len(network.neurons)} layers of "
-        f"{network.info['neuron']}, recipe '{options.recipe}' on {count} images"
+        f"{network.info['neuron_label']} neurons, recipe '{options.recipe}' on {count} images"
     )
     for layer in network.analog_layers():
         print(f"  analog input: {layer}")

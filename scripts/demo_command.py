@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> None:
     transform = make_transform(input_config(model))
     calibration, evaluation = demo_split()
     print(
-        f"Converting {MODEL} to {options.neuron}, calibrated on {len(calibration)} crops of "
-        "photographs …"
+        f"Converting {MODEL} to {options.neuron.label} neurons, calibrated on "
+        f"{len(calibration)} crops of photographs …"
     )
     network = to_snn(model, _batches([transform(image) for image in calibration]), options.neuron)
     network.info.update(source=MODEL, checkpoint=LITE0_PACKAGE)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from spikeport.convert import KINDS, ConversionError, Neuron, neuron_model
+from spikeport.convert import ConversionError, neuron_model
 from spikeport.convert.files import is_stream
-from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel
+from spikeport.convert.neurons import NeuronModel
+from spikeport.convert.neurons.kinds import syntaxes
 from spikeport.convert.simulation.input_encoding import (
     Encoding,
     Poisson,
@@ -38,21 +39,11 @@ def timestep_list(text: str) -> tuple[int, ...]:
 
 
 def neuron(text: str) -> NeuronModel:
-    """A name in KINDS, UP:DOWN, mt:EXPONENTS, or diff: before either of the latter."""
-    kind, colon, rest = text.partition(":")
+    """A neuron model by name or as text, see ``neuron_model``."""
     try:
-        if not colon:
-            return neuron_model(text)
-        if kind == "diff":
-            return Differential(neuron(rest))  # type: ignore[arg-type]  # it refuses other kinds
-        return MultiThreshold(int(rest)) if kind == "mt" else Neuron(int(kind), int(rest))
+        return neuron_model(text)
     except ConversionError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is no neuron; expected {', '.join(KINDS)}, UP:DOWN such as 8:8, mt:4 "
-            "(multi-threshold with four exponents) or diff:mt:4 (differential)"
-        ) from error
+        raise argparse.ArgumentTypeError(f"{error} ({'; '.join(syntaxes())})") from error
 
 
 def neuron_list(text: str) -> list[NeuronModel]:
@@ -66,9 +57,7 @@ def add_neuron(parser: argparse.ArgumentParser) -> None:
         "--neuron",
         type=neuron,
         metavar="KIND",
-        help=f"{', '.join(KINDS)}; UP:DOWN, most spikes per timestep of either sign, for example "
-        "4:4; mt:N, N thresholds that are powers of two apart; diff: before either, differential "
-        "coding (default: the recipe's own, otherwise signed, which is 1:1)",
+        help=f"{'; '.join(syntaxes())} (default: the recipe's own, otherwise signed, which is 1:1)",
     )
 
 

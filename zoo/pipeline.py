@@ -44,8 +44,8 @@ def to_snn(
         data: calibration batches: a list or DataLoader of float tensors [B, C, ...] or of
             (tensor, labels) pairs; labels are not used.
         neuron: a name in ``spikeport.convert.KINDS`` ("if", "burst", "signed", "multi-level", …)
-            or a spec such as ``Neuron(max_up=4, max_down=4)``; by default the recipe's own, or
-            "signed" where the recipe leaves it open.
+            text such as "8:8" or "mt:4", or a model such as ``Neuron(max_up=4, max_down=4)``; by
+            default the recipe's own, or "signed" where the recipe leaves it open.
         recipe: a name in ``spikeport.RECIPES`` or a list of calibration passes.
         timesteps: the T to calibrate for, for recipes that depend on it.
         checkpoint: weights for a named model, see ``load_model``; by default the hub's.
@@ -65,7 +65,7 @@ def to_snn(
     if neuron is None:
         own = RECIPES[recipe].neuron if isinstance(recipe, str) else None
         neuron = own or KINDS["signed"]
-    spec = neuron_model(neuron)
+    fires = neuron_model(neuron)
     by_name = isinstance(model, str)
     source = model if isinstance(model, str) else type(model).__name__
     if isinstance(model, str):
@@ -76,13 +76,14 @@ def to_snn(
         )
     example, _ = images_and_labels(next(stream(data, "", progress=False)))
     with tqdm(total=1, desc=f"tracing {source}", leave=False, disable=not progress) as bar:
-        network = build(model, example, spec, analog_bottlenecks, simplify)
+        network = build(model, example, fires, analog_bottlenecks, simplify)
         bar.update()
     network.info.update(
         source=source,
         by_name=by_name,
         checkpoint=checkpoint,
-        neuron=repr(spec),
+        neuron=repr(fires),
+        neuron_label=fires.label,
         analog_bottlenecks=analog_bottlenecks,
     )
     if hasattr(model, "pretrained_cfg"):

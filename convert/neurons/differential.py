@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.neurons.integrate_and_fire import Neuron
+from spikeport.convert.neurons.kinds import neuron_model
 from spikeport.convert.neurons.model import NeuronModel, State
-from spikeport.convert.neurons.multi_threshold import MultiThreshold, power_towards_zero
+from spikeport.convert.neurons.multi_threshold import MultiThreshold
+from spikeport.convert.neurons.packing import EVENTS
 
 
 @dataclass(frozen=True)
@@ -21,22 +22,27 @@ class Differential(NeuronModel):
     counts of a report do not contain it.
 
     Attributes:
-        coder: turns a potential into spikes: ``Neuron`` (without leak or hard reset) or
-            ``MultiThreshold``. Corrections of a mean have both signs, so it has to fire both. The
-            last spike of either fires at three quarters of the threshold.
+        coder: turns a potential into spikes: a model with a ``correction``, such as ``Neuron``
+            (without leak or hard reset) or ``MultiThreshold``. Corrections of a mean have both
+            signs, so it has to fire both. The last spike fires at three quarters of the threshold.
     """
 
-    coder: Neuron | MultiThreshold = field(default_factory=lambda: MultiThreshold(4))
+    coder: NeuronModel = field(default_factory=lambda: MultiThreshold(4))
     keeps_total = True
 
+    lossless = takes_back = sends_corrections = True
+    packings = tuple(EVENTS)
+    syntax = "diff:CODER, differential coding by one of the others, such as diff:mt:4 or diff:8:8"
+
     def __post_init__(self) -> None:
-        plain = isinstance(self.coder, MultiThreshold) or (
-            isinstance(self.coder, Neuron) and self.coder.leak == 1 and not self.coder.hard_reset
+        fits = (
+            isinstance(self.coder, NeuronModel)
+            and self.coder.correction(torch.zeros(1)) is not None
         )
-        if not plain or self.coder.max_down < 1:
+        if not fits:
             raise ConversionError(
-                f"Differential.coder is {self.coder!r}; expected a Neuron or MultiThreshold that "
-                "fires both signs, without leak or hard reset, such as Neuron(4, 4)"
+                f"Differential.coder is {self.coder!r}; expected a neuron model that fires both "
+                "signs, without leak or hard reset, such as Neuron(4, 4) or MultiThreshold(4)"
             )
 
     @property
@@ -48,11 +54,6 @@ class Differential(NeuronModel):
     def max_down(self) -> int:  # type: ignore[override]
         """The largest negative correction, in thresholds."""
         return self.coder.max_down
-
-    @property
-    def levels(self) -> int:
-        """Values that one timestep's correction can take, 0 included."""
-        return self.coder.levels
 
     def both_signs(self) -> "Differential":
         """The neuron for a quantity that is not a ReLU's."""
@@ -70,20 +71,12 @@ class Differential(NeuronModel):
         assert state.total is not None
         mean = _mean(state)
         v = state.v + (current - mean * threshold)
-        spikes = self._spikes(v, threshold)
+        spikes = self.coder.correction(v / threshold)
+        assert spikes is not None
         time, carried = state.time + 1, state.total + mean
         spikes = self._bound(spikes, carried, time, lowest, highest)
         value = spikes * threshold
         return mean * threshold + value, State(v - value, carried + spikes, time)
-
-    def _spikes(self, v: Tensor, threshold: Tensor) -> Tensor:
-        count = v / threshold
-        if isinstance(self.coder, MultiThreshold):
-            return self.coder.nearest_power(count)
-        # three quarters of a spike here too: after a negative one, the family's floor leaves the
-        # potential where the next positive one fires, and the two alternate for ever
-        size = (count.abs() + 0.25).floor_()
-        return torch.copysign(size, count).clamp_(-self.max_down, self.max_up)
 
     def _bound(
         self,
@@ -102,9 +95,7 @@ class Differential(NeuronModel):
             kept = torch.maximum(kept, lowest * time - carried - 1e-3)
         if highest is not None:
             kept = torch.minimum(kept, highest * time - carried + 1e-3)
-        alone = isinstance(self.coder, MultiThreshold)
-        smaller = power_towards_zero(kept) if alone else kept.trunc()
-        return torch.where(kept == spikes, spikes, smaller)
+        return torch.where(kept == spikes, spikes, self.coder.toward_zero(kept))
 
     def events(self, emitted: Tensor, before: State, threshold: Tensor) -> Tensor:
         """The corrections: what was emitted less the mean before it."""
@@ -114,6 +105,45 @@ class Differential(NeuronModel):
         times = times.clamp_min(1).to(emitted.dtype).view([-1] + [1] * (emitted.ndim - 1))
         spikes = ((emitted - sums / times) / threshold).round()
         return spikes * threshold
+
+    # -- capabilities
+
+    @property
+    def levels(self) -> int | None:
+        """Values that one timestep's correction can take, 0 included."""
+        return self.coder.levels
+
+    def reach(self, timesteps: int) -> tuple[float, float]:
+        """A correction at timestep t moves the mean by a t-th of it."""
+        total = sum(1 / time for time in range(1, timesteps + 1))
+        return -self.max_down * total, self.max_up * total
+
+    def with_levels(self, levels: int) -> "Differential":
+        """The coder's; see ``Capabilities.with_levels``."""
+        return replace(self, coder=self.coder.with_levels(levels))
+
+    # -- names
+
+    @classmethod
+    def kinds(cls) -> dict[str, NeuronModel]:
+        """One kind."""
+        return {"differential": cls()}
+
+    @classmethod
+    def parse(cls, text: str) -> "Differential | None":
+        """diff:CODER."""
+        kind, _, coder = text.partition(":")
+        return cls(neuron_model(coder)) if kind == "diff" else None
+
+    @property
+    def text(self) -> str:
+        """diff:CODER."""
+        return self.coder.text and f"diff:{self.coder.text}"
+
+    @property
+    def label(self) -> str:
+        """ "differential multi-threshold (±1…±8)"."""
+        return f"differential {self.coder.label}"
 
 
 def _mean(state: State) -> Tensor:

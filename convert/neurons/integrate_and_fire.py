@@ -11,8 +11,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikeport.convert.errors import ConversionError
+from spikeport.convert.neurons.bounds import bound
+from spikeport.convert.neurons.fields import (
+    MOST_SPIKES,
+    require_factor,
+    require_flag,
+    require_integer,
+)
 from spikeport.convert.neurons.model import NeuronModel, State
+from spikeport.convert.neurons.packing import EVENTS
+from spikeport.convert.neurons.rules import NativeRule, Staircase, Step
 
 
 @dataclass(frozen=True)
@@ -34,18 +42,16 @@ class Neuron(NeuronModel):
     max_down: int = 0
     leak: float = 1.0
     hard_reset: bool = False
-    native = True
+
+    packings = tuple(EVENTS)
+    syntax = "UP:DOWN, most spikes per timestep of either sign, for example 4:4"
 
     def __post_init__(self) -> None:
-        for name, least in (("max_up", 1), ("max_down", 0)):
-            require_integer(type(self).__name__, name, getattr(self, name), least)
-        if isinstance(self.leak, (bool, str)) or not 0 < self.leak <= 1:
-            raise ConversionError(f"Neuron.leak is {self.leak!r}; expected 0 < leak <= 1")
-
-    @property
-    def levels(self) -> int:
-        """Values that one timestep can take, 0 included."""
-        return self.max_up + self.max_down + 1
+        owner = type(self).__name__
+        require_integer(owner, "max_up", self.max_up, 1, MOST_SPIKES)
+        require_integer(owner, "max_down", self.max_down, 0, MOST_SPIKES)
+        require_factor(owner, "leak", self.leak)
+        require_flag(owner, "hard_reset", self.hard_reset)
 
     def both_signs(self) -> "Neuron":
         """The neuron for a quantity that is not a ReLU's: as many spikes down as up."""
@@ -71,24 +77,100 @@ class Neuron(NeuronModel):
         return out, State(v, total, time)
 
     def count(self, u: Tensor) -> Tensor:
-        """The whole thresholds in a potential of u thresholds, within the neuron's limits."""
+        """The whole thresholds in u, within the neuron's limits; see ``NeuronModel.count``."""
         whole = u.trunc() if self.hard_reset else u.floor()
         return whole.clamp_(-self.max_down, self.max_up)
 
+    # -- capabilities
 
-def bound(
-    spikes: Tensor, total: Tensor, time: int, lowest: Tensor | None, highest: Tensor | None
-) -> Tensor:
-    """The spikes that keep the running total within its bounds after ``time`` timesteps."""
-    # the margin keeps t·6/θ = 12 from being floored to 11 by rounding
-    if lowest is not None:
-        spikes = torch.maximum(spikes, torch.ceil(lowest * time - 1e-3) - total)
-    if highest is not None:
-        spikes = torch.minimum(spikes, torch.floor(highest * time + 1e-3) - total)
-    return spikes
+    @property
+    def levels(self) -> int:
+        """Values that one timestep can take, 0 included."""
+        return self.max_up + self.max_down + 1
 
+    @property
+    def lossless(self) -> bool:  # type: ignore[override]
+        """Without leak and hard reset."""
+        return self.leak == 1 and not self.hard_reset
 
-def require_integer(owner: str, name: str, value: object, least: int) -> None:
-    """Raise ConversionError unless a field holds an int that is large enough."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConversionError(f"{owner}.{name} is {value!r}; expected an int >= {least}")
+    @property
+    def takes_back(self) -> bool:  # type: ignore[override]
+        """With negative spikes."""
+        return self.max_down > 0
+
+    @property
+    def ternary(self) -> bool:  # type: ignore[override]
+        """One spike at most, of either sign."""
+        return self.max_up == 1 and self.max_down <= 1
+
+    @property
+    def time_to_first_spike(self) -> bool:  # type: ignore[override]
+        """Nothing is lost, and what was sent too early is taken back."""
+        return self.lossless and self.takes_back
+
+    @property
+    def native_rule(self) -> NativeRule:
+        """All of it."""
+        return NativeRule(self.max_up, self.max_down, self.leak, self.hard_reset)
+
+    def reach(self, timesteps: int) -> tuple[float, float]:
+        """See ``Capabilities.reach``."""
+        return -float(self.max_down), float(self.max_up)
+
+    def staircase(self) -> Staircase:
+        """A step at each whole number of thresholds; see ``hard_reset`` for that at 0."""
+        up = [Step(float(n), n - 1, n) for n in range(1, self.max_up + 1)]
+        moved = int(self.hard_reset)  # by which the steps downwards are further away
+        down = [Step(float(-n - moved), -n - 1, -n) for n in range(self.max_down)]
+        return Staircase(tuple(sorted(up + down)), self.leak, self.hard_reset)
+
+    def summed(self, timesteps: int) -> "Neuron | None":
+        """T times the spikes, where nothing is lost in between."""
+        if not self.lossless:
+            return None
+        return replace(self, max_up=timesteps * self.max_up, max_down=timesteps * self.max_down)
+
+    def correction(self, u: Tensor) -> Tensor | None:
+        """The last spike fires at three quarters of the threshold; see ``Capabilities``."""
+        if not self.time_to_first_spike:
+            return None
+        size = (u.abs() + 0.25).floor_()
+        return torch.copysign(size, u).clamp(-self.max_down, self.max_up)
+
+    def with_levels(self, levels: int) -> "Neuron":
+        """As many down as up, if there are any; see ``Capabilities.with_levels``."""
+        return replace(self, max_up=levels, max_down=levels if self.max_down else 0)
+
+    # -- names
+
+    @classmethod
+    def kinds(cls) -> dict[str, NeuronModel]:
+        """Members of the family that have names."""
+        return {
+            "if": cls(max_up=1, max_down=0),
+            "burst": cls(max_up=5, max_down=0),
+            "signed": cls(max_up=1, max_down=1),
+            "multi-level": cls(max_up=4, max_down=4),
+        }
+
+    @classmethod
+    def parse(cls, text: str) -> "Neuron | None":
+        """UP:DOWN."""
+        up, _, down = text.partition(":")
+        return cls(int(up), int(down)) if up.isdecimal() and down.isdecimal() else None
+
+    @property
+    def text(self) -> str:
+        """UP:DOWN."""
+        return f"{self.max_up}:{self.max_down}" if self.lossless else ""
+
+    @property
+    def label(self) -> str:
+        """ "IF", "burst (0…5)", "signed (−1…1)" or "multi-level (−4…4)"."""
+        if self.max_down:
+            name = "signed" if self.ternary else "multi-level"
+            name += f" (−{self.max_down}…{self.max_up})"
+        else:
+            name = "IF" if self.max_up == 1 else f"burst (0…{self.max_up})"
+        leak = f", leak {self.leak:g}" if self.leak != 1 else ""
+        return name + leak + (", hard reset" if self.hard_reset else "")

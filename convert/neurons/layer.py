@@ -1,19 +1,21 @@
 """The layer that takes an activation's place: parameters per channel, the loop over timesteps."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.neurons.model import NeuronModel, State
+from spikeport.convert.neurons.rules import NativeRule
 
 
 class NeuronLayer(nn.Module):
     """A layer of neurons in the place of an activation ``clamp(x, low, high)``.
 
     Args:
-        spec: how it fires.
+        model: how it fires; for a range below 0 it is asked for ``both_signs``.
         channels: number of channels C of its input.
         low: lower end of the activation's range, <= 0: 0 for a ReLU, -inf for a linear quantity.
         high: upper end, >= 0: inf, or 6 for a ReLU6.
@@ -35,7 +37,7 @@ class NeuronLayer(nn.Module):
 
     def __init__(
         self,
-        spec: NeuronModel,
+        model: NeuronModel,
         channels: int,
         low: float = 0.0,
         high: float = math.inf,
@@ -44,7 +46,7 @@ class NeuronLayer(nn.Module):
         super().__init__()
         if not low <= 0 <= high:
             raise ConversionError(f"the range [{low}, {high}] of a neuron has to contain 0")
-        self.model = spec if low == 0 else spec.both_signs()
+        self.model = model if low == 0 else model.both_signs()
         self.low, self.high, self.channel_dim = float(low), float(high), channel_dim
         self.threshold = nn.Parameter(torch.full((channels,), math.nan), requires_grad=False)
         self.v0 = nn.Parameter(torch.zeros(channels), requires_grad=False)
@@ -90,6 +92,12 @@ class NeuronLayer(nn.Module):
             threshold = self.step.detach() * (round(most) / self.max_up)
             self.threshold.data, self.v0.data = threshold, threshold * self.shift
             self.correction.data = threshold.new_zeros(0, self.channels)
+
+    @property
+    def native_rule(self) -> NativeRule | None:
+        """The parameters for native code that does all that ``forward`` does; None if none does."""
+        changed = type(self).forward is not NeuronLayer.forward or "forward" in vars(self)
+        return None if changed else self.model.native_rule
 
     def analog(self, x: Tensor) -> Tensor:
         """The activation that the neurons stand for, of [B, ...].
@@ -177,10 +185,23 @@ class NeuronLayer(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by print(network)."""
-        return (
-            f"{self.max_up} up, {self.max_down} down, range [{self.low:g}, {self.high:g}], "
-            f"{self.channels} channels"
-        )
+        return f"{self.model.label}, range [{self.low:g}, {self.high:g}], {self.channels} channels"
+
+
+def levels_per_timestep(layers: Iterable[NeuronLayer]) -> list[int | str]:
+    """The numbers of values that layers' events can take, ascending; "unknown" comes last."""
+    found = {layer.model.levels for layer in layers}
+    known: list[int | str] = sorted(levels for levels in found if levels is not None)
+    return [*known, "unknown"] if None in found else known
+
+
+def why_not_native(layers: Iterable[NeuronLayer]) -> str | None:
+    """Why native code has nothing to do in a network with these neurons; None if it has."""
+    layers = list(layers)
+    if not layers or any(layer.native_rule is not None for layer in layers):
+        return None
+    labels = sorted({layer.model.label for layer in layers})
+    return f"there is no native code for {' and '.join(labels)} neurons"
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:

@@ -5,8 +5,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikeport.convert.neurons.integrate_and_fire import bound, require_integer
+from spikeport.convert.errors import ConversionError
+from spikeport.convert.neurons.bounds import bound
+from spikeport.convert.neurons.fields import require_flag, require_integer
 from spikeport.convert.neurons.model import NeuronModel, State
+from spikeport.convert.neurons.packing import EVENTS
+from spikeport.convert.neurons.rules import Staircase, Step
+
+MOST_EXPONENTS = 24  # the largest event is then 2^23 thresholds; float32 holds 2^24 whole ones
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,21 @@ class MultiThreshold(NeuronModel):
     spike. An event carries its sign and its exponent.
 
     Attributes:
-        exponents: number n of positive thresholds, >= 1.
+        exponents: number n of positive thresholds, from 1 to 24.
         signed: negative events too; a ReLU's running total still never falls below 0.
     """
 
     exponents: int = 4
     signed: bool = True
 
+    lossless = True
+    packings = tuple(EVENTS)
+    syntax = "mt:N, N thresholds that are powers of two apart"
+
     def __post_init__(self) -> None:
-        require_integer("MultiThreshold", "exponents", self.exponents, 1)
+        owner = type(self).__name__
+        require_integer(owner, "exponents", self.exponents, 1, MOST_EXPONENTS)
+        require_flag(owner, "signed", self.signed)
 
     @property
     def max_up(self) -> int:  # type: ignore[override]
@@ -38,11 +50,6 @@ class MultiThreshold(NeuronModel):
     def max_down(self) -> int:  # type: ignore[override]
         """The largest negative event, in thresholds."""
         return self.max_up if self.signed else 0
-
-    @property
-    def levels(self) -> int:
-        """Values that one timestep can take, 0 included."""
-        return self.exponents * (2 if self.signed else 1) + 1
 
     def both_signs(self) -> "MultiThreshold":
         """The neuron for a quantity that is not a ReLU's."""
@@ -58,24 +65,98 @@ class MultiThreshold(NeuronModel):
     ) -> tuple[Tensor, State]:
         """Integrate, fire one spike, subtract it; see ``NeuronModel.step``."""
         v = state.v + current
-        spikes = self.nearest_power(v / threshold)
-        if not self.signed:
-            spikes = spikes.clamp_min(0)
+        spikes = self.count(v / threshold)
         time, total = state.time + 1, state.total
         if total is not None:
             kept = bound(spikes, total, time, lowest, highest)
             # what the bound leaves over need not be a power of two: fire the next smaller one
-            spikes = torch.where(kept == spikes, spikes, power_towards_zero(kept))
+            spikes = torch.where(kept == spikes, spikes, self.toward_zero(kept))
             total = total + spikes
         out = spikes * threshold
         return out, State(v - out, total, time)
 
-    def nearest_power(self, v: Tensor) -> Tensor:
-        """±2^k for the largest k < n with |v| >= 0.75·2^k, 0 if there is none."""
-        return power_towards_zero((v / 0.75).clamp(-self.max_up, self.max_up))
+    def count(self, u: Tensor) -> Tensor:
+        """±2^k for the largest k < n with |u| >= 0.75·2^k, 0 if there is none."""
+        spikes = power_toward_zero((u / 0.75).clamp(-self.max_up, self.max_up))
+        return spikes if self.signed else spikes.clamp_min(0)
+
+    def toward_zero(self, spikes: Tensor) -> Tensor:
+        """The next smaller power of two; see ``NeuronModel.toward_zero``."""
+        return power_toward_zero(spikes)
+
+    # -- capabilities
+
+    @property
+    def levels(self) -> int:
+        """Values that one timestep can take, 0 included."""
+        return self.exponents * (2 if self.signed else 1) + 1
+
+    @property
+    def takes_back(self) -> bool:  # type: ignore[override]
+        """With negative thresholds."""
+        return self.signed
+
+    @property
+    def ternary(self) -> bool:  # type: ignore[override]
+        """With one threshold of either sign."""
+        return self.exponents == 1
+
+    @property
+    def time_to_first_spike(self) -> bool:  # type: ignore[override]
+        """With negative thresholds."""
+        return self.signed
+
+    def reach(self, timesteps: int) -> tuple[float, float]:
+        """See ``Capabilities.reach``."""
+        return -float(self.max_down), float(self.max_up)
+
+    def staircase(self) -> Staircase:
+        """Steps at three quarters of each power."""
+        up = [Step(0.75 * 2**k, 2**k // 2, 2**k) for k in range(self.exponents)]
+        down = [Step(-place, -above, -below) for place, below, above in up if self.signed]
+        return Staircase(tuple(sorted(up + down)))
+
+    def correction(self, u: Tensor) -> Tensor | None:
+        """The nearest power; see ``Capabilities.correction``."""
+        return self.count(u) if self.signed else None
+
+    def with_levels(self, levels: int) -> "MultiThreshold":
+        """Powers of two only; see ``Capabilities.with_levels``."""
+        found = replace(self, exponents=levels.bit_length())
+        if found.max_up != levels:
+            raise ConversionError(
+                f"a {type(self).__name__} with powers of two, and not with {levels} levels; choose "
+                "from 1, 2, 4, 8, …"
+            )
+        return found
+
+    # -- names
+
+    @classmethod
+    def kinds(cls) -> dict[str, NeuronModel]:
+        """One kind."""
+        return {"multi-threshold": cls(exponents=4)}
+
+    @classmethod
+    def parse(cls, text: str) -> "MultiThreshold | None":
+        """mt:N."""
+        kind, _, exponents = text.partition(":")
+        return cls(int(exponents)) if kind == "mt" and exponents.isdecimal() else None
+
+    @property
+    def text(self) -> str:
+        """mt:N."""
+        return f"mt:{self.exponents}" if self.signed else ""
+
+    @property
+    def label(self) -> str:
+        """ "multi-threshold (±1…±8)"."""
+        sign = "±" if self.signed else ""
+        last = f"…{sign}{self.max_up}" if self.exponents > 1 else ""
+        return f"multi-threshold ({sign}1{last})"
 
 
-def power_towards_zero(value: Tensor) -> Tensor:
+def power_toward_zero(value: Tensor) -> Tensor:
     """±2^k for the largest k >= 0 with 2^k <= |value|, or 0."""
     size = value.abs()
     exponent = torch.frexp(size).exponent - 1

@@ -1,12 +1,15 @@
 """Burst neurons that take spikes back once they have been silent for too long."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from spikeport.convert.neurons.integrate_and_fire import Neuron, bound, require_integer
+from spikeport.convert.neurons.bounds import bound
+from spikeport.convert.neurons.fields import MOST_SPIKES, require_integer
+from spikeport.convert.neurons.integrate_and_fire import Neuron
 from spikeport.convert.neurons.model import NeuronModel, State
+from spikeport.convert.neurons.packing import EVENTS
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,13 @@ class SpiCalib(NeuronModel):
     max_down = 1
     keeps_total = True
 
-    def __post_init__(self) -> None:
-        require_integer("SpiCalib", "max_up", self.max_up, 1)
-        require_integer("SpiCalib", "allowance", self.allowance, 0)
+    lossless = takes_back = True
+    packings = tuple(EVENTS)
 
-    @property
-    def levels(self) -> int:
-        """Values that one timestep can take, 0 included."""
-        return self.max_up + 2
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        require_integer(owner, "max_up", self.max_up, 1, MOST_SPIKES)
+        require_integer(owner, "allowance", self.allowance, 0, MOST_SPIKES)
 
     def both_signs(self) -> Neuron:
         """A signed neuron: negative spikes carry values there."""
@@ -73,3 +75,36 @@ class SpiCalib(NeuronModel):
         memory = (silent, intervals, firings + fires.to(v.dtype))
         out = spikes * threshold
         return out, State(v - out, state.total + spikes, time, memory)
+
+    # -- capabilities
+
+    @property
+    def levels(self) -> int:
+        """Values that one timestep can take, 0 included."""
+        return self.max_up + 2
+
+    @property
+    def ternary(self) -> bool:  # type: ignore[override]
+        """One spike at most, of either sign."""
+        return self.max_up == 1
+
+    def reach(self, timesteps: int) -> tuple[float, float]:
+        """See ``Capabilities.reach``."""
+        return -1.0, float(self.max_up)
+
+    def with_levels(self, levels: int) -> "SpiCalib":
+        """Any number of spikes up; see ``Capabilities.with_levels``."""
+        return replace(self, max_up=levels)
+
+    # -- names
+
+    @classmethod
+    def kinds(cls) -> dict[str, NeuronModel]:
+        """One kind."""
+        return {"spicalib": cls(max_up=5)}
+
+    @property
+    def label(self) -> str:
+        """ "SpiCalib (−1…5)"."""
+        allowance = f", allowance {self.allowance}" if self.allowance != 3 else ""
+        return f"SpiCalib (−1…{self.max_up}){allowance}"

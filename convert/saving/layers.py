@@ -1,7 +1,6 @@
 """Layers as constructor arguments, and back: classes from a table, never from a name in a file."""
 
 import math
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -9,18 +8,9 @@ from torch import Tensor, nn
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.operations.table import layer_arguments, layer_classes
-from spikeport.convert.neurons import (
-    Differential,
-    MultiThreshold,
-    Neuron,
-    NeuronLayer,
-    NeuronModel,
-    SpiCalib,
-)
+from spikeport.convert.neurons.kinds import describe_model, described_model
+from spikeport.convert.neurons.layer import NeuronLayer
 
-SPECS: dict[str, type[NeuronModel]] = {
-    cls.__name__: cls for cls in (Neuron, MultiThreshold, Differential, SpiCalib)
-}
 NEURON_TENSORS = ("threshold", "v0", "correction", "step", "shift")
 
 
@@ -38,7 +28,10 @@ def describe_layer(path: str, layer: nn.Module) -> dict[str, Any]:
     cls = type(layer)
     record: dict[str, Any]
     if type(layer) is NeuronLayer:
-        record = _describe_neuron(layer)
+        try:
+            record = _describe_neuron(layer)
+        except ConversionError as cause:
+            raise ConversionError(f"module '{path}': {cause}") from cause
     elif (arguments := layer_arguments(cls)) is not None:
         record = {name: _argument(layer, name) for name in arguments}
     else:
@@ -92,7 +85,7 @@ def own_tensors(layer: nn.Module) -> dict[str, Tensor]:
 
 def _describe_neuron(neuron: NeuronLayer) -> dict[str, Any]:
     return {
-        "spec": _describe_model(neuron.model),
+        "model": describe_model(neuron.model),
         "low": neuron.low if math.isfinite(neuron.low) else None,
         "high": neuron.high if math.isfinite(neuron.high) else None,
         "channel_dim": neuron.channel_dim,
@@ -100,36 +93,22 @@ def _describe_neuron(neuron: NeuronLayer) -> dict[str, Any]:
     }
 
 
-def _describe_model(spec: NeuronModel) -> dict[str, Any]:
-    values = {each.name: getattr(spec, each.name) for each in fields(spec)}  # type: ignore[arg-type]
-    inner = {name: _describe_model(v) for name, v in values.items() if isinstance(v, NeuronModel)}
-    return {"kind": type(spec).__name__} | values | inner
-
-
-def _make_model(record: dict[str, Any]) -> NeuronModel:
-    values = {
-        name: _make_model(value) if isinstance(value, dict) else value
-        for name, value in record.items()
-        if name != "kind"
-    }
-    return SPECS[record["kind"]](**values)
-
-
 def _make_neuron(
-    spec: dict[str, Any],
+    model: dict[str, Any],
     low: float | None,
     high: float | None,
     channel_dim: int,
     tensors: dict[str, list[int]],
 ) -> NeuronLayer:
+    fires = described_model(model)
     neuron = NeuronLayer(
-        _make_model(spec),
+        fires,
         1,
         -math.inf if low is None else low,
         math.inf if high is None else high,
         channel_dim,
     )
-    neuron.model = _make_model(spec)
+    neuron.model = fires  # both signs were seen to before
     for name in NEURON_TENSORS:
         empty = torch.empty(tuple(tensors[name]))
         setattr(neuron, name, nn.Parameter(empty, requires_grad=False))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.spiking_graph import SpikingGraph
-from spikeport.convert.neurons.integrate_and_fire import require_integer
+from spikeport.convert.neurons.fields import require_integer
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.readout import Readout
 from spikeport.convert.simulation.run import mean_between

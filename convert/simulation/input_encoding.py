@@ -11,8 +11,7 @@ from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.spiking_graph import SpikingGraph
-from spikeport.convert.neurons import MultiThreshold, Neuron
-from spikeport.convert.neurons.integrate_and_fire import require_integer
+from spikeport.convert.neurons.fields import require_integer
 
 
 class Presentation(ABC):
@@ -170,13 +169,12 @@ class TimeToFirstSpike(Encoding):
         """See ``Encoding.check``."""
         super().check(network, x, timesteps)
         for name, neuron in network.neurons.items():
-            spec = neuron.model
-            plain = isinstance(spec, Neuron) and spec.leak == 1 and not spec.hard_reset
-            if spec.max_down < 1 or not (plain or isinstance(spec, MultiThreshold)):
+            if not neuron.model.time_to_first_spike:
                 raise ConversionError(
-                    f"layer '{name}' has {spec}; time to first spike needs neurons that take back "
-                    "what they sent too early, without leak and with soft reset, such as "
-                    "neuron='signed' or 'multi-level'; convert with one of these, or use 'constant'"
+                    f"layer '{name}' has {neuron.model.label} neurons; time to first "
+                    "spike needs neurons that take back what they sent too early, without leak and "
+                    "with soft reset, such as neuron='signed' or 'multi-level'; convert with one "
+                    "of these, or use 'constant'"
                 )
 
     def __str__(self) -> str:

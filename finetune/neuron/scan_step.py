@@ -61,7 +61,7 @@ class ChunkStart(NamedTuple):
         """Least and most spikes of the timestep ``time``, from 1, after ``total`` spikes."""
         if total is None:
             return None, None
-        # the margins are those of ``convert.neurons.family.bound``
+        # the margins are those of ``convert.neurons.bounds.bound``
         low = None if self.low is None else torch.ceil(self.low * time - 1e-3) - total
         high = None if self.high is None else torch.floor(self.high * time + 1e-3) - total
         return low, high

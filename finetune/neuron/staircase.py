@@ -5,53 +5,47 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikeport.convert import ConversionError, Neuron
-from spikeport.convert.neurons import MultiThreshold, NeuronModel
-from spikeport.convert.neurons.multi_threshold import power_towards_zero
+from spikeport.convert import ConversionError
+from spikeport.convert.neurons import KINDS, NeuronModel, Step
 from spikeport.finetune.neuron.surrogates import Surrogate
 
 
 @dataclass(frozen=True)
 class Staircase:
-    """The potentials at which the number of spikes of one timestep changes.
+    """A neuron model's spikes over its potential, with a derivative.
 
     Attributes:
-        model: the kind of neuron.
-        steps: for each step its place u = v/θ, and the spikes below and above it.
+        model: the neuron model.
+        steps: where its number of spikes changes.
+        even: the steps are by one spike each and stand at whole numbers of thresholds, so that
+            every whole number of spikes between the bounds can be fired.
     """
 
-    model: Neuron | MultiThreshold
-    steps: tuple[tuple[float, int, int], ...]
+    model: NeuronModel
+    steps: tuple[Step, ...]
+    even: bool
 
     @staticmethod
-    def of(spec: NeuronModel) -> "Staircase":
-        """The staircase of a kind of neuron.
+    def of(model: NeuronModel) -> "Staircase":
+        """The staircase of a neuron model.
 
         Raises:
-            ConversionError: a kind whose spikes are no function of its potential alone.
+            ConversionError: a model whose spikes are no function of its potential alone.
         """
-        if isinstance(spec, MultiThreshold):
-            powers = [2**k for k in range(spec.exponents)]
-            up = [(0.75 * n, n // 2, n) for n in powers]
-            down = [(-place, -above, -below) for place, below, above in up if spec.signed]
-            return Staircase(spec, tuple(sorted(up + down)))
-        if isinstance(spec, Neuron):
-            up = [(float(n), n - 1, n) for n in range(1, spec.max_up + 1)]
-            moved = int(spec.hard_reset)  # by which the steps downwards are further away
-            down = [(float(-n - moved), -n - 1, -n) for n in range(spec.max_down)]
-            return Staircase(spec, tuple(sorted(up + down)))
-        raise ConversionError(
-            f"{type(spec).__name__} neurons cannot be fine-tuned: their spikes depend on more than "
-            'the potential. Convert with neuron="if", "burst", "signed", "multi-level" or '
-            '"multi-threshold".'
-        )
+        found = model.staircase()
+        if found is None:
+            fitting = [name for name, kind in KINDS.items() if kind.staircase() is not None]
+            raise ConversionError(
+                f"{model.label} neurons cannot be fine-tuned: their class declares no staircase, "
+                "spikes that depend on the potential alone. Convert with neuron="
+                f"{' or '.join(map(repr, fitting))}."
+            )
+        even = all(place == above == below + 1 for place, below, above in found.steps)
+        return Staircase(model, found.steps, even)
 
     def count(self, u: Tensor) -> Tensor:
-        """Spikes without bounds at a potential u, in thresholds; see ``NeuronModel.step``."""
-        if isinstance(self.model, Neuron):
-            return self.model.count(u)
-        spikes = self.model.nearest_power(u)
-        return spikes if self.model.signed else spikes.clamp_min(0)
+        """Spikes without bounds at a potential of u thresholds; see ``NeuronModel.count``."""
+        return self.model.count(u)
 
     def bounded(self, u: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
         """Spikes that the neuron's memory allows.
@@ -64,9 +58,9 @@ class Staircase:
         free = self.count(u)
         kept = free if low is None else torch.maximum(free, low)
         kept = kept if high is None else torch.minimum(kept, high)
-        if isinstance(self.model, MultiThreshold) and kept is not free:
-            return torch.where(kept == free, free, power_towards_zero(kept))
-        return kept
+        if self.even or kept is free:
+            return kept
+        return torch.where(kept == free, free, self.model.toward_zero(kept))
 
     def slope(
         self,
@@ -84,8 +78,7 @@ class Staircase:
             width: of the bumps, in thresholds for a step by one spike; steps by h spikes have h
                 times the width and the area h.
         """
-        whole = all(place == above for place, _, above in self.steps)  # and each by one spike
-        if len(self.steps) > 2 and whole and surrogate.reach(width) <= 1:
+        if len(self.steps) > 2 and self.even and surrogate.reach(width) <= 1:
             return self._slope_beside(u, surrogate, width, low, high)
         total: Tensor | None = None
         for place, below, above in self.steps:

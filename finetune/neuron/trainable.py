@@ -3,11 +3,12 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spikeport.convert import ConversionError, Neuron, NeuronLayer, SpikingNetwork
+from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.graph.memory_format import takes_channels_last
 from spikeport.convert.graph.nodes import place
 from spikeport.convert.neurons import State
@@ -38,8 +39,9 @@ class TrainableNeuron(NeuronLayer):
         potential: v0/θ, shaped like θ: the initial potential keeps its place below the threshold
             when this moves.
         correction: as in ``NeuronLayer``.
-        leak: factor on the potential before each timestep, a scalar in (0, 1]; None where the kind
-            of neuron has none.
+        leak: factor on the potential before each timestep, a scalar in (0, 1]; None where the
+            neuron model has none.
+        hard_reset: a neuron that fires loses all of its potential.
         width: of the surrogate at present, in thresholds.
         compiled: by ``torch.compile``.
         online: the potential passes no gradient back in time (SLTT, OTTT).
@@ -61,9 +63,11 @@ class TrainableNeuron(NeuronLayer):
         self.potential = nn.Parameter(source.v0.detach() / theta)
         self.correction = nn.Parameter(source.correction.detach().clone())
         self.leak: nn.Parameter | None = None
-        if isinstance(source.model, Neuron):
-            leak = theta.new_tensor(source.model.leak)
-            self.leak = nn.Parameter(leak, requires_grad=learn_leak)
+        fires = source.model.staircase()
+        assert fires is not None  # or Staircase.of had refused it
+        self.hard_reset = fires.hard_reset
+        if fires.leak is not None:
+            self.leak = nn.Parameter(theta.new_tensor(fires.leak), requires_grad=learn_leak)
 
     @property
     def threshold(self) -> Tensor:  # type: ignore[override]
@@ -106,8 +110,7 @@ class TrainableNeuron(NeuronLayer):
         threshold = self.per_channel(self.threshold, like)
         state = self.start(like) if state is None else state
         state = _cut(state) if self.online else state
-        hard = isinstance(self.model, Neuron) and self.model.hard_reset
-        rule = FiringRule(self.staircase, self.surrogate, self.width, hard)
+        rule = FiringRule(self.staircase, self.surrogate, self.width, self.hard_reset)
         if self.traced:
             times = range(state.time, state.time + len(current))
             current = current + torch.stack([self._credit(t, like) for t in times])
@@ -132,12 +135,11 @@ class TrainableNeuron(NeuronLayer):
         Returns:
             ``emitted``, [1, B, ...], and ``spikes`` as means over the T timesteps.
         """
-        assert isinstance(self.model, Neuron)
+        summed = self.model.summed(timesteps)
+        assert summed is not None  # ``finetune`` has refused others
         like = current[0].to(at_least_float32(current.dtype))
         threshold, state = self.per_channel(self.threshold, like), self.start(like)
-        counts = (timesteps * self.model.max_up, timesteps * self.model.max_down)
-        spec = replace(self.model, max_up=counts[0], max_down=counts[1])
-        rule = FiringRule(Staircase.of(spec), self.surrogate, self.width, False)
+        rule = FiringRule(Staircase.of(summed), self.surrogate, self.width, False)
         correction = self.per_channel(self.correction[:timesteps].sum(0), like)[None]
         bounds = self._total_bounds(threshold.detach())
         low, high = (None if bound is None else timesteps * bound for bound in bounds)
@@ -175,11 +177,11 @@ class TrainableNeuron(NeuronLayer):
 
     def plain(self) -> NeuronLayer:
         """The layer for inference and for files, with the trained numbers."""
-        spec = self.model
-        if isinstance(spec, Neuron) and self.leak is not None:
-            spec = replace(spec, leak=min(1.0, self.leak.item()))
-        layer = NeuronLayer(spec, self.channels, self.low, self.high, self.channel_dim)
-        layer.model = spec  # both signs were seen to before
+        model: Any = self.model
+        if self.leak is not None:
+            model = replace(model, leak=min(1.0, self.leak.item()))
+        layer = NeuronLayer(model, self.channels, self.low, self.high, self.channel_dim)
+        layer.model = model  # both signs were seen to before
         for name in ("threshold", "v0", "correction"):
             value = getattr(self, name).detach().clone()
             setattr(layer, name, nn.Parameter(value, requires_grad=False))

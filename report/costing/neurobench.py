@@ -18,7 +18,6 @@ from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
-from spikeport.convert.neurons import Differential
 from spikeport.convert.simulation.encoded_network import as_presented
 
 
@@ -138,10 +137,7 @@ def _is_weighted(node: fx.Node) -> bool:
 
 def _is_ternary(network: SpikingGraph, node: fx.Node) -> bool:
     if node.meta["role"] == "neuron":
-        neuron = network.neuron(str(node.target))
-        return (
-            neuron.max_up == 1 and neuron.max_down <= 1 and type(neuron.model) is not Differential
-        )
+        return network.neuron(str(node.target)).model.ternary
     if node.meta["role"] == "signal":
         return network.encoding.single
     sources = [source for source in node.all_input_nodes if in_time(source)]

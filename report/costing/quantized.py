@@ -33,4 +33,5 @@ def quantized(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
 
 def bits(network: SpikingNetwork) -> int:
     """Bits of the widest activation of a network from ``quantized``."""
-    return max(math.ceil(math.log2(neuron.model.levels)) for neuron in network.neurons.values())
+    levels = [neuron.max_up + neuron.max_down + 1 for neuron in network.neurons.values()]
+    return math.ceil(math.log2(max(levels)))

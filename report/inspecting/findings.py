@@ -102,7 +102,7 @@ def _suggestion(kind: str, neuron: NeuronLayer | None) -> str:
         start = "" if half else "InitialPotential() rounds to the nearest level. "
         more = f"more spikes per timestep ({_more(neuron)})"
         return f"{start}More timesteps, {more} or a lower threshold."
-    if not neuron.max_down:
+    if not neuron.model.takes_back:
         return "A neuron that takes spikes back (neuron='signed') or DelayedReadout(0.25)."
     more = f"More spikes per timestep ({_more(neuron)})"
     return f"{more}, BiasOverTime(timesteps=T) or DelayedReadout(0.25)."

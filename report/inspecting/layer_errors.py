@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import NeuronLayer
-from spikeport.convert.neurons import Differential
 
 
 class Parts(NamedTuple):
@@ -62,9 +61,8 @@ def _steady(neuron: NeuronLayer, current: Tensor, timesteps: int, start: int) ->
 def _reach(neuron: NeuronLayer, current: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
     """The least and the most that the layer's mean emission can be."""
     theta = neuron.per_channel(neuron.threshold, current)
-    if isinstance(neuron.model, Differential):  # each correction of the mean counts 1/t
-        theta = theta * sum(1 / time for time in range(1, timesteps + 1))
-    return -theta * (neuron.max_down if neuron.low < 0 else 0), theta * neuron.max_up
+    lowest, highest = neuron.model.reach(timesteps)
+    return theta * (lowest if neuron.low < 0 else 0), theta * highest
 
 
 def by_channel(neuron: NeuronLayer, values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.neurons.layer import levels_per_timestep
 from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
@@ -202,7 +203,7 @@ class _SweepTally:
         of_one = self.counter.totals.mean(self.images)
         neurons = of_one.neurons
         scored = self.labelled and self.classifies
-        levels = sorted({neuron.model.levels for neuron in self.network.neurons.values()})
+        levels = levels_per_timestep(self.network.neurons.values())
         return {
             **self.network.info,
             "images": self.images,

@@ -4,13 +4,12 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from spikeport.calibration.recipes import RECIPES
-from spikeport.convert import KINDS, Neuron, SpikingNetwork
-from spikeport.convert.neurons import Differential, MultiThreshold, NeuronModel
-from spikeport.scripts.options import neuron
+from spikeport.convert import SpikingNetwork
+from spikeport.convert.neurons import NeuronModel, spelled
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Run:
     foreign: bool = False
 
     def __str__(self) -> str:
-        return f"{self.recipe}, {label(self.neuron)}, T={','.join(map(str, self.timesteps))}"
+        return f"{self.recipe}, {spelled(self.neuron)}, T={','.join(map(str, self.timesteps))}"
 
     def key(self, facts: dict[str, Any], timesteps: int) -> str:
         """Stands for everything that a cell's numbers depend on, but for our own code."""
@@ -61,16 +60,16 @@ def plan(
     for name in recipes:
         own = RECIPES[name].neuron
         wanted = [*neurons] if own is None else [own, *neurons] if all_neurons else [own]
-        for spec in {repr(spec): spec for spec in wanted}.values():
-            foreign = own is not None and spec != own
-            for passes, together in _groups(name, spec, timesteps, built, network_with):
-                runs.append(Run(name, spec, passes, tuple(together), foreign))
+        for model in {repr(model): model for model in wanted}.values():
+            foreign = own is not None and model != own
+            for passes, together in _groups(name, model, timesteps, built, network_with):
+                runs.append(Run(name, model, passes, tuple(together), foreign))
     return runs
 
 
 def _groups(
     name: str,
-    spec: NeuronModel,
+    neuron: NeuronModel,
     timesteps: Sequence[int],
     built: dict[str, SpikingNetwork],
     network_with: Callable[[NeuronModel], SpikingNetwork],
@@ -83,9 +82,9 @@ def _groups(
     groups: list[tuple[str, list[int]]] = []
     for time in sorted(set(timesteps)):
         try:
-            if repr(spec) not in built:
-                built[repr(spec)] = network_with(spec)
-            passes = repr(RECIPES[name].passes(built[repr(spec)], time))
+            if repr(neuron) not in built:
+                built[repr(neuron)] = network_with(neuron)
+            passes = repr(RECIPES[name].passes(built[repr(neuron)], time))
         except Exception:  # the run will meet it again, and record it
             passes = ""
         same = [group for text, group in groups if text == passes and not RECIPES[name].for_one_T]
@@ -105,28 +104,3 @@ def recipe_list(text: str) -> list[str]:
             f"unknown recipe {unknown[0]!r}; there are {', '.join(sorted(RECIPES))}; or all"
         )
     return list(dict.fromkeys(names))
-
-
-def label(spec: NeuronModel) -> str:
-    """The shortest text that `neuron_list` reads as this neuron, or else its fields."""
-    for name, kind in KINDS.items():
-        if kind == spec:
-            return name
-    short = ""
-    if type(spec) is Differential:
-        short = f"diff:{label(spec.coder)}"
-    elif type(spec) is Neuron:
-        short = f"{spec.max_up}:{spec.max_down}"
-    elif type(spec) is MultiThreshold:
-        short = f"mt:{spec.exponents}"
-    try:
-        return short if neuron(short) == spec else _fields(spec)
-    except ValueError:
-        return _fields(spec)
-
-
-def _fields(spec: Any) -> str:
-    """The repr of a dataclass without what is as usual."""
-    values = [(field, getattr(spec, field.name)) for field in fields(spec)]
-    shown = [f"{field.name}={value!r}" for field, value in values if value != field.default]
-    return f"{type(spec).__name__}({', '.join(shown)})"

@@ -98,8 +98,8 @@ def _subject(options: argparse.Namespace) -> Comparison:
 def _builder(subject: Comparison) -> Callable[[NeuronModel], SpikingNetwork]:
     images, _ = next(iter(subject.calibration.batches))
 
-    def network_with(spec: NeuronModel) -> SpikingNetwork:
-        return build(subject.model, images, spec, simplify=simplify)
+    def network_with(neuron: NeuronModel) -> SpikingNetwork:
+        return build(subject.model, images, neuron, simplify=simplify)
 
     return network_with
 

@@ -11,9 +11,10 @@ from torch import nn
 from tqdm import tqdm
 
 from spikeport.convert import ConversionError
+from spikeport.convert.neurons import spelled
 from spikeport.report.sweeping.curve import Curve
 from spikeport.report.sweeping.sweep import sweep
-from spikeport.scripts.compare.cells import Run, label
+from spikeport.scripts.compare.cells import Run
 from spikeport.scripts.compare.images import Remembered, Samples, Watched
 from spikeport.scripts.compare.results import FAILED, OK, REFUSED, Results, Row
 from spikeport.zoo.pipeline import to_snn
@@ -93,7 +94,7 @@ def _rows(run: Run, subject: Comparison, source: nn.Module, bar: Any) -> list[Ro
     same = {
         **subject.facts,
         "recipe": run.recipe,
-        "neuron": label(run.neuron),
+        "neuron": spelled(run.neuron),
         "passes": run.passes,
         "neuron_model": repr(run.neuron),
         "images": subject.evaluation.images,

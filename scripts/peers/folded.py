@@ -17,7 +17,7 @@ from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import IN_TIME, emits
-from spikeport.convert.neurons import Neuron
+from spikeport.convert.neurons import NativeRule
 from spikeport.scripts.peers.peer import Layer
 
 
@@ -180,11 +180,11 @@ class FoldedNetwork:
 
 def _require_plain(network: SpikingNetwork) -> None:
     for name, neuron in network.neurons.items():
-        spec = neuron.model
-        if spec != Neuron(1, 0) or neuron._total_bounds(neuron.threshold) != (None, None):
+        bounded = neuron._total_bounds(neuron.threshold) != (None, None)
+        if bounded or neuron.native_rule != NativeRule(1, 0):
             raise ConversionError(
-                f"--against: '{name}' is {spec}; other tools simulate plain IF neurons only "
-                "(--neuron if, and a network without linear bottlenecks)"
+                f"--against: '{name}' has {neuron.model.label} neurons; other tools simulate plain "
+                "IF neurons only (--neuron if, and a network without linear bottlenecks)"
             )
         if neuron.channel_dim != 1:
             raise ConversionError(f"--against: '{name}' has its channels last; only [B, C, ...]")

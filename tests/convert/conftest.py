@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import KINDS, Neuron, SpikingNetwork, build
+from spikeport.convert.neurons.model import CLASSES
 
 
 class Written(nn.Module):
@@ -89,6 +90,15 @@ def _same_start() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _forget_neurons() -> Iterator[None]:
+    """Neuron models that a test defines are forgotten with it."""
+    before = dict(CLASSES)
+    yield
+    CLASSES.clear()
+    CLASSES.update(before)
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_what_does_not_suit_is_refused():
     with pytest.raises(ConversionError, match="no whole multiples of the unit 1"):
         snn(IMAGES[None], 1)
     snn.encoding = TimeToFirstSpike(4)
-    with pytest.raises(ConversionError, match="layer '1' has Neuron.*needs neurons that take back"):
+    with pytest.raises(ConversionError, match="layer '1' has IF .*needs neurons that take back"):
         snn(IMAGES, 8)
     snn = exact(Neuron(1, 1))
     snn.encoding = TimeToFirstSpike(4)

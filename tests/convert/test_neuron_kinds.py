@@ -6,24 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from spikeport.convert import KINDS, ConversionError, Neuron, NeuronLayer
+from spikeport.convert import Neuron, NeuronLayer
 from spikeport.convert.neurons import Differential, MultiThreshold, SpiCalib
-from spikeport.convert.saving.container import load, save
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
-OTHER = {
-    "multi-threshold": MultiThreshold(4),
-    "unsigned": MultiThreshold(3, signed=False),
-    "differential": Differential(MultiThreshold(4)),
-    "differential-family": Differential(Neuron(3, 2)),
-    "spicalib": SpiCalib(5, 2),
-}
 
 
-def one(spec, theta=1.0, v0=0.0, low=0.0, high=math.inf):
-    neuron = NeuronLayer(spec, 1, low, high)
+def one(model, theta=1.0, v0=0.0, low=0.0, high=math.inf):
+    neuron = NeuronLayer(model, 1, low, high)
     neuron.threshold.data.fill_(theta)
     neuron.v0.data.fill_(v0)
     return neuron
@@ -115,14 +106,6 @@ def test_bounded_corrections_are_whole(seed, span):
         mean = mean + (value[0] - mean) / time
 
 
-@pytest.mark.parametrize(
-    "bad", [Neuron(4, 0), Neuron(2, 2, leak=0.5), Neuron(2, 2, hard_reset=True)]
-)
-def test_a_coder_that_cannot_correct_is_refused(bad):
-    with pytest.raises(ConversionError, match="both signs"):
-        Differential(bad)
-
-
 # -- spikes taken back after silence
 
 
@@ -152,61 +135,3 @@ def test_without_silence_it_is_a_burst_neuron():
 
 def test_for_a_linear_quantity_it_is_the_signed_neuron():
     assert one(SpiCalib(4), low=-math.inf).model == Neuron(4, 4)
-
-
-# -- all of them in a network
-
-
-@pytest.fixture
-def model():
-    return nn.Sequential(
-        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU6()),
-        *(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Flatten()),
-        nn.Linear(512, 5),
-    ).eval()
-
-
-@pytest.mark.parametrize("name", OTHER)
-def test_the_output_becomes_the_source_networks(converted, model, images, name):
-    snn = converted(model, images, OTHER[name])
-    with torch.no_grad():
-        exact = model(images)
-        errors = {T: float((snn(images, T) - exact).abs().max()) for T in (4, 32, 256, 1024)}
-    assert errors[1024] < 0.01 * float(exact.abs().max())
-    assert errors[1024] < errors[32] < errors[4]
-
-
-@pytest.mark.parametrize("name", OTHER)
-def test_the_output_does_not_depend_on_the_chunk(converted, model, images, name):
-    snn = converted(model, images, OTHER[name])
-    with torch.no_grad():
-        whole = snn(images, 13, chunk=13)
-        for chunk in (1, 4, 12):
-            assert torch.allclose(snn(images, 13, chunk=chunk), whole, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", [*KINDS, *OTHER])
-def test_saved_and_loaded_with_a_correction(converted, model, images, tmp_path, name):
-    snn = converted(model, images, (OTHER | KINDS)[name])
-    for neuron in snn.neurons.values():
-        neuron.correction.data = torch.randn(3, neuron.channels) * 0.05
-    save(snn, tmp_path / "net.snn")
-    back = load(tmp_path / "net.snn")
-    assert torch.equal(back(images, 7), snn(images, 7))
-    for key, neuron in snn.neurons.items():
-        assert back.neurons[key].model == neuron.model
-        assert torch.equal(back.neurons[key].correction, neuron.correction)
-
-
-@pytest.mark.parametrize(
-    ("make", "field"),
-    [
-        (lambda: MultiThreshold(0), "exponents"),
-        (lambda: SpiCalib(0), "max_up"),
-        (lambda: SpiCalib(allowance=-1), "allowance"),
-        (lambda: SpiCalib(allowance=1.5), "allowance"),
-    ],
-)
-def test_a_spec_that_cannot_be_is_refused(make, field):
-    with pytest.raises(ConversionError, match=field):
-        make()

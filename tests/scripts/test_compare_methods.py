@@ -13,11 +13,10 @@ from torch import nn
 from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.recipes import RECIPES, Recipe
 from spikeport.convert import KINDS, ConversionError, Neuron
-from spikeport.convert.neurons import Differential, MultiThreshold
+from spikeport.convert.neurons import Differential, MultiThreshold, spelled
 from spikeport.scripts.compare import images as compare_images
 from spikeport.scripts.compare import methods as compare_methods
 from spikeport.scripts.compare import runs as compare_runs
-from spikeport.scripts.compare.cells import label
 from spikeport.scripts.compare.images import read_samples
 from spikeport.scripts.compare.plot import plot
 from spikeport.scripts.compare.results import COLUMNS, Results
@@ -111,7 +110,7 @@ def converted(monkeypatch):
     real = compare_runs.to_snn
 
     def counting(model, data, neuron, recipe, timesteps, **options):
-        calls.append((recipe, label(neuron), timesteps))
+        calls.append((recipe, spelled(neuron), timesteps))
         return real(model, data, neuron, recipe, timesteps, **options)
 
     monkeypatch.setattr(compare_runs, "to_snn", counting)
@@ -321,8 +320,8 @@ def test_neurons_by_name():
         KINDS["burst"],
     ]
     assert neuron_list(text) == specs
-    assert all(neuron_list(label(spec)) == [spec] for spec in [*specs, *KINDS.values()])
-    assert label(Neuron(1, 1, leak=0.5)) == "Neuron(max_down=1, leak=0.5)"
+    assert all(neuron_list(spelled(spec)) == [spec] for spec in [*specs, *KINDS.values()])
+    assert spelled(Neuron(1, 1, leak=0.5)) == "Neuron(max_down=1, leak=0.5)"
 
 
 @pytest.mark.parametrize("options", [["--neurons", "8:x"], ["--neurons", "diff:if"],

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert.graph.same_padding import pair
-from spikeport.convert.neurons import Neuron, NeuronLayer
+from spikeport.convert.neurons import NeuronLayer
 from spikeport.cuda.layout import Layout
 from spikeport.cuda.packed import avgpool, linear, pooled_size, unpack
 from spikeport.cuda.rules import Rules
@@ -23,8 +23,8 @@ class FiringLayer:
     """
 
     def __init__(self, neuron: NeuronLayer, current: Tensor) -> None:
-        spec = neuron.model
-        assert isinstance(spec, Neuron)
+        rule = neuron.native_rule
+        assert rule is not None  # the run leaves others to torch
         self.layout, self.time = Layout.of(current, neuron.channel_dim), 0
         threshold = neuron.threshold.float()
         self.threshold, self.inner = self.layout.parameter(threshold)
@@ -32,7 +32,7 @@ class FiringLayer:
         nonnegative = neuron.low == 0 and lowest is not None
         self.lowest = None if lowest is None or nonnegative else self.layout.parameter(lowest)[0]
         self.highest = None if highest is None else self.layout.parameter(highest)[0]
-        self.rules = Rules(spec.max_up, spec.max_down, spec.leak, spec.hard_reset, nonnegative)
+        self.rules = Rules(*rule, nonnegative)
         like = current[0].float()
         self.v = self.layout.row(neuron.per_channel(neuron.v0, like))
         self.total = torch.zeros_like(self.v)

@@ -19,7 +19,6 @@ from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import IN_TIME, homogeneous, in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
-from spikeport.convert.neurons import Neuron, NeuronLayer
 from spikeport.convert.simulation.emitted import Emitted, Watcher
 from spikeport.convert.simulation.gpu.layers import FiringLayer, Packed, Totals
 from spikeport.convert.simulation.run import Run
@@ -82,7 +81,7 @@ class CudaRun(Run):
         """Whether the kernels know these neurons."""
         neuron = self.network.neuron(str(node.target))
         hooked = bool(neuron._forward_hooks or neuron._forward_pre_hooks)
-        return type(neuron) is NeuronLayer and isinstance(neuron.model, Neuron) and not hooked
+        return neuron.native_rule is not None and not hooked
 
     def _is_residual(self, node: fx.Node) -> bool:
         """Whether a node adds two currents of neurons, and nothing else reads the sum."""

@@ -189,10 +189,11 @@ def firing_of(neuron: NeuronLayer) -> Firing:
     """The engine's description of a neuron layer."""
     threshold = neuron.threshold.detach()
     lowest, highest = neuron._total_bounds(threshold)
-    spec: Any = neuron.model  # a Neuron: the plan leaves other kinds to torch
+    rule = neuron.native_rule
+    assert rule is not None  # the plan leaves others to torch
     return Firing(
-        *(threshold, neuron.v0.detach(), spec.max_up, spec.max_down, lowest, highest),
-        *(spec.leak, spec.hard_reset),
+        *(threshold, neuron.v0.detach(), rule.max_up, rule.max_down, lowest, highest),
+        *(rule.leak, rule.hard_reset),
     )
 
 

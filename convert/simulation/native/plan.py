@@ -93,7 +93,8 @@ class Plan:
         neuron: Any = self._modules[str(node.target)]
         rank = len(node.meta.get("shape", ()))
         per_channel = neuron.channel_dim % max(rank, 1) == 1 and neuron.threshold.ndim == 1
-        small = neuron.model.native and max(neuron.max_up, neuron.max_down) < 256
+        rule = neuron.native_rule
+        small = rule is not None and max(rule.max_up, rule.max_down) < 256
         return rank in (2, 3, 4) and per_channel and small and _is_float32(neuron)
 
     def _is_native_pool(self, node: fx.Node) -> bool:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.neurons.layer import why_not_native
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.native.layouts import as_convolutions_read
 from spikeport.convert.simulation.native.run import NativeRun
@@ -50,4 +51,4 @@ def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
         return "it does not call the modules, and one of them has hooks"
     if sized_in_time(network.graph):
         return "sizes of values that change in time shape one that does not"
-    return None
+    return why_not_native(network.neurons.values())
