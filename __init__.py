@@ -5,94 +5,77 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from spikeport.calibration.recipes import RECIPES
-    from spikeport.convert.errors import ConversionError
-    from spikeport.convert.network import SpikingNetwork
-    from spikeport.convert.neurons.differential import Differential
-    from spikeport.convert.neurons.integrate_and_fire import Neuron
-    from spikeport.convert.neurons.multi_threshold import MultiThreshold
-    from spikeport.convert.saving.container import load, save
-    from spikeport.convert.simulation.early_exit import EarlyExit
-    from spikeport.convert.simulation.input_encoding import EventFrames, Poisson, TimeToFirstSpike
-    from spikeport.convert.tracing.register_op import register_op
-    from spikeport.finetune.training.plan import FineTuning
-    from spikeport.finetune.tuning import finetune
-    from spikeport.report.costing.cost import cost
-    from spikeport.report.inspecting.inspection import Inspection
-    from spikeport.report.operations.energy import EnergyTable
-    from spikeport.report.page.write_report import write_report
-    from spikeport.report.sweeping.curve import Curve
-    from spikeport.report.sweeping.exit_calibration import calibrate_exit
-    from spikeport.report.sweeping.sweep import sweep
-    from spikeport.zoo.pipeline import inspect, load_source, to_snn
+if TYPE_CHECKING:  # for type checkers, what _HOMES is at run time
+    from spikeport.calibration.recipes import RECIPES as RECIPES
+    from spikeport.convert.errors import ConversionError as ConversionError
+    from spikeport.convert.network import SpikingNetwork as SpikingNetwork
+    from spikeport.convert.neurons.differential import Differential as Differential
+    from spikeport.convert.neurons.integrate_and_fire import Neuron as Neuron
+    from spikeport.convert.neurons.model import NeuronModel as NeuronModel
+    from spikeport.convert.neurons.multi_threshold import MultiThreshold as MultiThreshold
+    from spikeport.convert.saving.container import load as load
+    from spikeport.convert.saving.container import save as save
+    from spikeport.convert.simulation.early_exit import EarlyExit as EarlyExit
+    from spikeport.convert.simulation.input_encoding import EventFrames as EventFrames
+    from spikeport.convert.simulation.input_encoding import Poisson as Poisson
+    from spikeport.convert.simulation.input_encoding import TimeToFirstSpike as TimeToFirstSpike
+    from spikeport.convert.tracing.register_op import register_op as register_op
+    from spikeport.finetune.training.plan import FineTuning as FineTuning
+    from spikeport.finetune.tuning import finetune as finetune
+    from spikeport.report.costing.cost import cost as cost
+    from spikeport.report.inspecting.inspection import Inspection as Inspection
+    from spikeport.report.operations.energy import EnergyTable as EnergyTable
+    from spikeport.report.page.write_report import write_report as write_report
+    from spikeport.report.sweeping.curve import Curve as Curve
+    from spikeport.report.sweeping.exit_calibration import calibrate_exit as calibrate_exit
+    from spikeport.report.sweeping.sweep import sweep as sweep
+    from spikeport.zoo.pipeline import inspect as inspect
+    from spikeport.zoo.pipeline import load_source as load_source
+    from spikeport.zoo.pipeline import to_snn as to_snn
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "RECIPES",
-    "ConversionError",
-    "Curve",
-    "Differential",
-    "Inspection",
-    "EarlyExit",
-    "EnergyTable",
-    "EventFrames",
-    "FineTuning",
-    "MultiThreshold",
-    "Neuron",
-    "Poisson",
-    "SpikingNetwork",
-    "TimeToFirstSpike",
-    "__version__",
-    "inspect",
-    "calibrate_exit",
-    "cost",
-    "finetune",
-    "load",
-    "load_source",
-    "register_op",
-    "save",
-    "sweep",
-    "to_snn",
-    "write_report",
-]
 
 # Loaded on first use, so that `import spikeport` costs no torch. The names are absolute because
 # pytest imports this file a second time, under the name of the checkout's folder.
 _HOMES = {
     "RECIPES": "spikeport.calibration.recipes",
     "ConversionError": "spikeport.convert.errors",
-    "Curve": "spikeport.report.sweeping.curve",
-    "Differential": "spikeport.convert.neurons",
-    "Inspection": "spikeport.report.inspecting.inspection",
-    "EarlyExit": "spikeport.convert.simulation.early_exit",
-    "EnergyTable": "spikeport.report.operations.energy",
-    "EventFrames": "spikeport.convert.simulation.input_encoding",
-    "FineTuning": "spikeport.finetune.training.plan",
-    "MultiThreshold": "spikeport.convert.neurons",
-    "Neuron": "spikeport.convert.neurons",
-    "Poisson": "spikeport.convert.simulation.input_encoding",
     "SpikingNetwork": "spikeport.convert.network",
-    "finetune": "spikeport.finetune.tuning",
-    "inspect": "spikeport.zoo.pipeline",
-    "TimeToFirstSpike": "spikeport.convert.simulation.input_encoding",
-    "calibrate_exit": "spikeport.report.sweeping.exit_calibration",
-    "cost": "spikeport.report.costing.cost",
+    "Differential": "spikeport.convert.neurons.differential",
+    "Neuron": "spikeport.convert.neurons.integrate_and_fire",
+    "NeuronModel": "spikeport.convert.neurons.model",
+    "MultiThreshold": "spikeport.convert.neurons.multi_threshold",
     "load": "spikeport.convert.saving.container",
-    "load_source": "spikeport.zoo.pipeline",
-    "register_op": "spikeport.convert.tracing.register_op",
     "save": "spikeport.convert.saving.container",
-    "sweep": "spikeport.report.sweeping.sweep",
-    "to_snn": "spikeport.zoo.pipeline",
+    "EarlyExit": "spikeport.convert.simulation.early_exit",
+    "EventFrames": "spikeport.convert.simulation.input_encoding",
+    "Poisson": "spikeport.convert.simulation.input_encoding",
+    "TimeToFirstSpike": "spikeport.convert.simulation.input_encoding",
+    "register_op": "spikeport.convert.tracing.register_op",
+    "FineTuning": "spikeport.finetune.training.plan",
+    "finetune": "spikeport.finetune.tuning",
+    "cost": "spikeport.report.costing.cost",
+    "Inspection": "spikeport.report.inspecting.inspection",
+    "EnergyTable": "spikeport.report.operations.energy",
     "write_report": "spikeport.report.page.write_report",
+    "Curve": "spikeport.report.sweeping.curve",
+    "calibrate_exit": "spikeport.report.sweeping.exit_calibration",
+    "sweep": "spikeport.report.sweeping.sweep",
+    "inspect": "spikeport.zoo.pipeline",
+    "load_source": "spikeport.zoo.pipeline",
+    "to_snn": "spikeport.zoo.pipeline",
 }
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:  # each file of the neurons' folder brings its class along
+        models = import_module("spikeport.convert.neurons").MODELS if name[0].isupper() else {}
+        if name not in models:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = models[name]
     globals()[name] = value  # the next access does not come here
     return value
 

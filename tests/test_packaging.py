@@ -1,5 +1,6 @@
 """What is installed equals what is in the tree, and our `cuda/` leaves NVIDIA's `cuda` alone."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -73,8 +74,15 @@ def test_public_name_resolves(name):
     assert name in dir(spikeport)
 
 
-def test_public_names_are_the_ones_with_a_home():
-    assert {*spikeport._HOMES, "__version__"} == set(spikeport.__all__)
+def test_type_checkers_are_told_the_same_public_names():
+    tree = ast.parse((ROOT / "__init__.py").read_text("utf-8"))
+    told = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    told = {a.asname: n.module for n in told for a in n.names if n.module.startswith("spikeport.")}
+    assert told == spikeport._HOMES
+
+
+def test_a_neuron_model_needs_no_line_to_be_public():
+    assert spikeport.SpiCalib is spikeport.convert.neurons.MODELS["SpiCalib"]
 
 
 def test_unknown_public_name_is_an_attribute_error():

@@ -196,7 +196,7 @@ def test_without_a_compiler_it_says_so(monkeypatch):
     scan._compiled.cache_clear()
 
 
-@pytest.mark.parametrize("kind", ["if", "burst", "signed", "multi-level", "multi-threshold"])
+@pytest.mark.parametrize("kind", [name for name, model in KINDS.items() if model.staircase()])
 def test_a_network_there_and_back_gives_the_same_answers_and_a_file(
     kind, images, converted, tmp_path
 ):
@@ -219,7 +219,7 @@ def test_a_learned_leak_comes_back_in_the_spec(small):
     assert {layer.model for layer in plain(network).neurons.values()} == {Neuron(leak=0.75)}
 
 
-@pytest.mark.parametrize("kind", ["differential", "spicalib"])
+@pytest.mark.parametrize("kind", [name for name, model in KINDS.items() if not model.staircase()])
 def test_neurons_without_a_staircase_are_refused(kind, images, converted):
     model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
     with pytest.raises(ConversionError, match="layer '1': .*Convert with neuron="):

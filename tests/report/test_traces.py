@@ -8,7 +8,7 @@ from spikeport.convert import KINDS, build
 from spikeport.report.page.spike_traces import NEURONS, record
 
 
-@pytest.mark.parametrize("kind", ["if", "signed", "multi-level", "differential", "spicalib"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_trace_is_what_the_network_emits(kind, small_net, small_data):
     network = build(small_net, small_data[0][0], KINDS[kind])
     calibrate(network, small_data, progress=False)
