@@ -133,13 +133,13 @@ def _centered(output: Any) -> Tensor:
 def _numbers(network: SpikingNetwork) -> dict[str, Any]:
     """Numbers that passes change."""
     values = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    specs = {name: neuron.model for name, neuron in network.neurons.items()}
-    return {"values": values, "specs": specs, "delay": network.readout_delay}
+    models = {name: neuron.model for name, neuron in network.neurons.items()}
+    return {"values": values, "models": models, "delay": network.readout_delay}
 
 
 def _restore(network: SpikingNetwork, numbers: dict[str, Any]) -> None:
     for name, value in [*network.named_parameters(), *network.named_buffers()]:
         value.data = numbers["values"][name].clone()
     for name, neuron in network.neurons.items():
-        neuron.model = numbers["specs"][name]
+        neuron.model = numbers["models"][name]
     network.readout_delay = numbers["delay"]

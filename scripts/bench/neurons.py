@@ -50,9 +50,9 @@ def measure(
     for dtype in DTYPES:
         torch.manual_seed(0)
         current = torch.empty(TIMESTEPS, *SHAPE, dtype=dtype, device=device).normal_(0.2, 0.5)
-        others = {spec: _others(spec, current, peers) for spec in (IF, SIGNED)}
-        for name, spec, emit in FORMS:
-            arguments = _arguments(spec, current, emit)
+        others = {model: _others(model, current, peers) for model in (IF, SIGNED)}
+        for name, model, emit in FORMS:
+            arguments = _arguments(model, current, emit)
             moved = _bytes(*arguments, *scan(*arguments)) / current.numel()
             seconds = quickest(partial(scan, *arguments), device)
             rate = moved * current.numel() / seconds
@@ -65,15 +65,15 @@ def measure(
                     "bytes_per_step": moved,
                     "bytes_per_second": rate,
                     "of_copy": rate / copy_bytes_per_second,
-                    "others": others[spec],
+                    "others": others[model],
                 }
             )
     return rows
 
 
-def _arguments(spec: Neuron, current: Tensor, emit: str) -> list[Any]:
+def _arguments(model: Neuron, current: Tensor, emit: str) -> list[Any]:
     """Arguments of ``scan`` for a first chunk; a running total only where the neuron needs one."""
-    layer = FiringLayer(_neuron(spec, current), current)
+    layer = FiringLayer(_neuron(model, current), current)
     total = layer.total if layer.rules.nonnegative else None
     return [
         *(layer.layout.rows(current), None, layer.threshold, layer.lowest, layer.highest),
@@ -81,9 +81,9 @@ def _arguments(spec: Neuron, current: Tensor, emit: str) -> list[Any]:
     ]
 
 
-def _neuron(spec: Neuron, current: Tensor) -> NeuronLayer:
+def _neuron(model: Neuron, current: Tensor) -> NeuronLayer:
     """Neurons with thresholds of 1, where the currents are."""
-    neuron = NeuronLayer(spec, current.shape[2])
+    neuron = NeuronLayer(model, current.shape[2])
     neuron.threshold.fill_(1.0)
     neuron.v0.fill_(0.5)
     return neuron.to(current)
@@ -94,13 +94,13 @@ def _bytes(*values: Any) -> int:
     return sum(value.nbytes for value in values if isinstance(value, Tensor))
 
 
-def _others(spec: Neuron, current: Tensor, peers: Mapping[str, Peer]) -> dict[str, float]:
+def _others(model: Neuron, current: Tensor, peers: Mapping[str, Peer]) -> dict[str, float]:
     """Seconds of every other simulator of these neurons."""
-    neuron = _neuron(spec, current)
+    neuron = _neuron(model, current)
     calls: dict[str, Callable[[], Any]] = {"torch eager": partial(neuron, current)}
     if _compiles():
         calls["torch.compile"] = partial(torch.compile(neuron), current)
-    if spec == IF and "spikingjelly" in peers:
+    if model == IF and "spikingjelly" in peers:
         v0 = torch.full(SHAPE, 0.5, device=current.device)
         for mode in peers["spikingjelly"].modes:
             if mode.most_steps is None:

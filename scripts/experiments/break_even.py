@@ -59,19 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for shape in SHAPES:
         inputs, outputs, size, kernel, groups = shape
         name = f"{inputs} -> {outputs}, {kernel}x{kernel}, {size}x{size}, {groups} group(s)"
-        found = [break_even(shape, spec, options) for spec in LEVELS]
+        found = [break_even(shape, model, options) for model in LEVELS]
         print(f"{name:42s} {'  '.join(found)}", flush=True)
 
 
 @torch.no_grad()
-def break_even(shape: tuple[int, int, int, int, int], spec: Neuron, options: Any) -> str:
+def break_even(shape: tuple[int, int, int, int, int], model: Neuron, options: Any) -> str:
     """The density at which a layer takes as long on the engine as on torch's dense path.
 
     From times at 5 and 35 %, between which the engine's grows linearly.
     """
     inputs, outputs, size, kernel, groups = shape
     weight = torch.randn(outputs, inputs // groups, kernel, kernel) * 0.05
-    neuron = NeuronLayer(spec, outputs)
+    neuron = NeuronLayer(model, outputs)
     neuron.threshold.fill_(2.0)
     neuron.v0.fill_(1.0)
     one, threads = torch.ones(inputs), options.threads
@@ -79,7 +79,7 @@ def break_even(shape: tuple[int, int, int, int, int], spec: Neuron, options: Any
     layer = Layer(outputs, firing_of(neuron), [Synapses(weight, one, where, groups)])
     plain = Layer(outputs, firing_of(neuron))
     few, many = (
-        _packed(spec, options.timesteps, inputs, size, density) for density in (0.05, 0.35)
+        _packed(model, options.timesteps, inputs, size, density) for density in (0.05, 0.35)
     )
 
     def native(stream: Stream) -> None:
@@ -103,12 +103,12 @@ def break_even(shape: tuple[int, int, int, int, int], spec: Neuron, options: Any
     return f"{found:.2f} ({1e3 * low:6.2f} {1e3 * high:6.2f} {1e3 * torch_time:6.2f} ms)"
 
 
-def _packed(spec: Neuron, timesteps: int, channels: int, size: int, density: float) -> Stream:
+def _packed(model: Neuron, timesteps: int, channels: int, size: int, density: float) -> Stream:
     shape = (timesteps, 8 if size == 1 else 1, channels, size, size)
-    sizes = torch.randint(1, spec.max_up + 1, shape)
-    signs = 1 - 2 * torch.randint(0, 1 + (spec.max_down > 0), shape)
+    sizes = torch.randint(1, model.max_up + 1, shape)
+    signs = 1 - 2 * torch.randint(0, 1 + (model.max_down > 0), shape)
     spikes = sizes * signs * (torch.rand(shape) < density)
-    return pack(spikes.float(), torch.ones(channels), Levels.of(spec.max_up, spec.max_down))
+    return pack(spikes.float(), torch.ones(channels), Levels.of(model.max_up, model.max_down))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from spikeport.convert import neuron_model
+from spikeport.convert import KINDS
 from spikeport.convert.neurons import NeuronModel
 from spikeport.report.inspecting.inspection import Inspection
 from spikeport.scripts.options import neuron, positive
@@ -23,12 +23,12 @@ NETWORKS = {"tf_efficientnet_lite0": LITE0_PACKAGE, "cifar10/resnet20": None}
 STRIDE = 5  # of the photographs' eight views each, so that few images show several scenes
 
 
-def budget(model: str, spec: NeuronModel, timesteps: int, images: int) -> Inspection:
+def budget(model: str, neuron_model: NeuronModel, timesteps: int, images: int) -> Inspection:
     """Convert a model with the default recipe and inspect it on photographs.
 
     Args:
         model: its name; weights are those of NETWORKS, or the hub's.
-        spec: the neuron.
+        neuron_model: how the neurons fire.
         timesteps: T to convert for and to inspect at.
         images: how many to inspect, none of them calibrated on.
     """
@@ -36,7 +36,7 @@ def budget(model: str, spec: NeuronModel, timesteps: int, images: int) -> Inspec
     transform = make_transform(input_config(source))
     calibration, evaluation = demo_split()
     seen = torch.stack([transform(image) for image in calibration])
-    snn = to_snn(source, list(seen.split(8)), spec, timesteps=timesteps)
+    snn = to_snn(source, list(seen.split(8)), neuron_model, timesteps=timesteps)
     fresh = torch.stack(
         [transform(image) for image in list(evaluation.values())[::STRIDE][:images]]
     )
@@ -47,7 +47,7 @@ def main() -> None:
     """Print the budget of each network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=list(NETWORKS))
-    parser.add_argument("--neuron", type=neuron, default=neuron_model("signed"))
+    parser.add_argument("--neuron", type=neuron, default=KINDS["signed"])
     parser.add_argument("-T", "--timesteps", type=positive, default=16)
     parser.add_argument("--images", type=positive, default=8)
     options = parser.parse_args()

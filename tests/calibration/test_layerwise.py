@@ -125,9 +125,9 @@ def test_thresholds_by_output_error_beat_the_maximum(started, data):
         assert torch.allclose(neuron.v0, neuron.threshold / 2)
 
 
-@pytest.mark.parametrize("spec", [KINDS["if"], Neuron(hard_reset=True)])
-def test_spike_norm_is_the_largest_current_of_the_spiking_net(deep, data, spec):
-    snn = build(deep, data[0], spec)
+@pytest.mark.parametrize("model", [KINDS["if"], Neuron(hard_reset=True)])
+def test_spike_norm_is_the_largest_current_of_the_spiking_net(deep, data, model):
+    snn = build(deep, data[0], model)
     calibrate(snn, data[:1], [SpikeNorm(timesteps=T)], progress=False)
     emitted = emissions(snn, data[0])
     conv = snn.get_submodule("2")

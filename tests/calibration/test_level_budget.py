@@ -32,8 +32,8 @@ def test_no_combination_within_the_budget_is_better(layers, budget):
     assert sum(loss for _, loss in chosen) == min(possible)
 
 
-def calibrated(model, data, spec):
-    snn = build(model, data[0], spec)
+def calibrated(model, data, neuron_model):
+    snn = build(model, data[0], neuron_model)
     calibrate(snn, data, [MaxThreshold(), InitialPotential(0.25)], progress=False)
     return snn
 
@@ -63,7 +63,7 @@ def test_ranges_and_starts_stay(deep, data):
     assert torch.allclose(neuron.v0, neuron.threshold / 4)
 
 
-SPECS = [
+MODELS = [
     Neuron(4, 4),
     Neuron(4, 0),
     KINDS["spicalib"],
@@ -74,14 +74,14 @@ SPECS = [
 ]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=repr)
-def test_a_larger_budget_buys_more_levels_and_is_nearly_kept(deep, data, spec):
-    snn, sums = calibrated(deep, data, spec), []
+@pytest.mark.parametrize("neuron_model", MODELS, ids=repr)
+def test_a_larger_budget_buys_more_levels_and_is_nearly_kept(deep, data, neuron_model):
+    snn, sums = calibrated(deep, data, neuron_model), []
     x = torch.cat(data)[:16]
     for budget in (1.0, 2.0, 5.0, 100.0):
         LevelBudget(timesteps=4, budget=budget)(snn, data)
         sums.append(sum(neuron.max_up for neuron in snn.neurons.values()))
-        if spec.max_down == 0:  # what a signed neuron takes back is no part of the estimate
+        if not neuron_model.max_down:  # what is taken back is no part of the estimate
             assert spikes_per_neuron(snn, x, 4) <= budget * 1.3
     assert sums == sorted(sums)
     assert sums[0] < sums[-1]

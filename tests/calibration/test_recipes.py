@@ -29,12 +29,12 @@ def converted(model, data, name):
     return build(model, data[0], recipe.neuron or KINDS["signed"])
 
 
-@pytest.mark.parametrize("spec", [KINDS["signed"], Neuron(8, 8)])
-def test_the_t_that_it_is_calibrated_for_is_the_one_asked_for(spec):
+@pytest.mark.parametrize("model", [KINDS["signed"], Neuron(8, 8)])
+def test_the_t_that_it_is_calibrated_for_is_the_one_asked_for(model):
     """Though passes look at fewer timesteps, or know T as a number of levels."""
     six = nn.Sequential(nn.Linear(8, 8), nn.ReLU6(), nn.Linear(8, 4)).eval()
     data = [torch.randn(8, 8)]
-    snn = build(six, data[0], spec)
+    snn = build(six, data[0], model)
     calibrate(snn, data, "best", timesteps=48, progress=False)
     assert snn.info["calibrated_for_timesteps"] == 48
 

@@ -46,8 +46,8 @@ def calibrate(network: SpikingNetwork, x: Tensor) -> SpikingNetwork:
 
 def converted(model: nn.Module, x: Tensor, neuron: str | Neuron = "signed") -> SpikingNetwork:
     """``build`` and ``calibrate`` in one call."""
-    spec = KINDS[neuron] if isinstance(neuron, str) else neuron
-    return calibrate(build(model, x, spec), x)
+    kind = KINDS[neuron] if isinstance(neuron, str) else neuron
+    return calibrate(build(model, x, kind), x)
 
 
 @torch.no_grad()

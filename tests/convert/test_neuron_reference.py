@@ -14,7 +14,7 @@ from spikeport.convert import KINDS, Neuron, NeuronLayer
 EIGHTHS = st.integers(-80, 80).map(lambda n: n / 8)
 THETAS = st.sampled_from([0.25, 0.5, 1.0, 2.0, 0.75, 3.0])
 RANGES = st.sampled_from([(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0), (-math.inf, math.inf)])
-SPECS = st.builds(
+MODELS = st.builds(
     Neuron,
     st.integers(1, 6),
     st.integers(0, 6),
@@ -23,19 +23,19 @@ SPECS = st.builds(
 )
 
 
-def scalar_neuron(currents, theta, v0, spec, low, high):
+def scalar_neuron(currents, theta, v0, model, low, high):
     """Signed spike counts of one neuron."""
     theta, v, total, counts = Fraction(theta), Fraction(v0), 0, []
-    down = spec.max_down if low == 0 else max(spec.max_up, spec.max_down)
+    down = model.max_down if low == 0 else max(model.max_up, model.max_down)
     for time, now in enumerate(currents, start=1):
-        v = Fraction(spec.leak) * v + Fraction(now)
-        whole = math.trunc(v / theta) if spec.hard_reset else math.floor(v / theta)
-        count = min(max(whole, -down), spec.max_up)
+        v = Fraction(model.leak) * v + Fraction(now)
+        whole = math.trunc(v / theta) if model.hard_reset else math.floor(v / theta)
+        count = min(max(whole, -down), model.max_up)
         if high < math.inf:
             count = min(count, math.floor(Fraction(high) * time / theta) - total)
         if low > -math.inf:
             count = max(count, math.ceil(Fraction(low) * time / theta) - total)
-        if spec.hard_reset and count:
+        if model.hard_reset and count:
             v = Fraction(0)
         else:
             v -= count * theta
@@ -45,15 +45,15 @@ def scalar_neuron(currents, theta, v0, spec, low, high):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.lists(EIGHTHS, min_size=1, max_size=12), THETAS, EIGHTHS, SPECS, RANGES)
-def test_spikes_are_those_of_the_scalar_neuron(currents, theta, v0, spec, span):
-    if span[0] == 0 and spec.max_down == 0:
+@given(st.lists(EIGHTHS, min_size=1, max_size=12), THETAS, EIGHTHS, MODELS, RANGES)
+def test_spikes_are_those_of_the_scalar_neuron(currents, theta, v0, model, span):
+    if span[0] == 0 and model.max_down == 0:
         v0 = max(v0, 0.0)
-    neuron = NeuronLayer(spec, 1, *span).double()
+    neuron = NeuronLayer(model, 1, *span).double()
     neuron.threshold.data.fill_(theta)
     neuron.v0.data.fill_(v0)
     out, state = neuron(torch.tensor(currents).double().view(-1, 1, 1))
-    expected = scalar_neuron(currents, theta, v0, spec, *span)
+    expected = scalar_neuron(currents, theta, v0, model, *span)
     assert (out.flatten() / theta).tolist() == expected
     if state.total is not None:
         assert int(state.total) == sum(expected)
@@ -91,7 +91,7 @@ def test_leak_halves_the_potential_before_each_timestep():
 
 
 def test_the_kinds_are_what_the_documentation_says():
-    limits = {name: (spec.max_up, spec.max_down) for name, spec in KINDS.items()}
+    limits = {name: (model.max_up, model.max_down) for name, model in KINDS.items()}
     assert limits == {
         "if": (1, 0),
         "burst": (5, 0),
@@ -101,7 +101,7 @@ def test_the_kinds_are_what_the_documentation_says():
         "differential": (8, 8),
         "spicalib": (5, 1),
     }
-    family = [spec for spec in KINDS.values() if isinstance(spec, Neuron)]
-    assert all(spec.leak == 1 and not spec.hard_reset for spec in family)
+    family = [model for model in KINDS.values() if isinstance(model, Neuron)]
+    assert all(model.leak == 1 and not model.hard_reset for model in family)
     levels = {name: KINDS[name].levels for name in ("if", "signed", "multi-threshold", "spicalib")}
     assert levels == {"if": 2, "signed": 3, "multi-threshold": 9, "spicalib": 7}

@@ -94,12 +94,12 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def converted(name: str, spec: Neuron | None = None) -> tuple[SpikingNetwork, Tensor]:
+def converted(name: str, model: Neuron | None = None) -> tuple[SpikingNetwork, Tensor]:
     """A calibrated network with random weights, and an input for it."""
     torch.manual_seed(0)
     make, shape = NETS[name]
     x = torch.randn(2, *shape)
-    network = build(make().eval(), x, spec or Neuron(2, 1), simplify=simplify)
+    network = build(make().eval(), x, model or Neuron(2, 1), simplify=simplify)
     peaks: dict[str, float] = {}
     with torch.no_grad():
         network.analog(x, lambda key, v: peaks.__setitem__(key, float(v.abs().max())))
@@ -203,10 +203,10 @@ def test_any_float_type(dtype: torch.dtype, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [Neuron(1, 0), Neuron(3, 3, leak=0.9), Neuron(1, 1, hard_reset=True)]
+    "model", [Neuron(1, 0), Neuron(3, 3, leak=0.9), Neuron(1, 1, hard_reset=True)]
 )
-def test_neurons_keep_how_they_fire(spec: Neuron, tmp_path: Path) -> None:
-    network, _ = converted("mixed", spec)
+def test_neurons_keep_how_they_fire(model: Neuron, tmp_path: Path) -> None:
+    network, _ = converted("mixed", model)
     first = next(iter(network.neurons.values()))
     first.threshold = nn.Parameter(torch.rand(first.threshold.numel(), 12, 12))  # one per neuron
     save(network, tmp_path / "net.snn")

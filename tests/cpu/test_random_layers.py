@@ -105,16 +105,16 @@ def padding_bits(stream: Stream) -> int:
 def firing_of(neuron: NeuronLayer) -> Firing:
     """The engine's description of a neuron layer."""
     lowest, highest = neuron._total_bounds(neuron.threshold)
-    spec = neuron.model
+    model = neuron.model
     return Firing(
         neuron.threshold,
         neuron.v0,
-        spec.max_up,
-        spec.max_down,
+        model.max_up,
+        model.max_down,
         lowest,
         highest,
-        spec.leak,
-        spec.hard_reset,
+        model.leak,
+        model.hard_reset,
     )
 
 
@@ -125,10 +125,10 @@ def dyadic(generator: torch.Generator, shape: tuple[int, ...], largest: float) -
 
 
 def random_spikes(
-    generator: torch.Generator, shape: tuple[int, ...], density: float, spec: Neuron
+    generator: torch.Generator, shape: tuple[int, ...], density: float, model: Neuron
 ) -> Tensor:
     """n in [-max_down, max_up], non-zero with this probability."""
-    n = torch.randint(-spec.max_down, spec.max_up + 1, shape, generator=generator).float()
+    n = torch.randint(-model.max_down, model.max_up + 1, shape, generator=generator).float()
     return n * (torch.rand(shape, generator=generator) < density)
 
 
@@ -165,10 +165,10 @@ def cases(draw: st.DrawFn, kernels: st.SearchStrategy[int] = SMALL) -> Case:
 
 def draw_neuron(draw: st.DrawFn, channels: int, generator: torch.Generator) -> NeuronLayer:
     """Any kind, with thresholds on the grid."""
-    spec = draw(st.sampled_from([*NATIVE, Neuron(3, 7), Neuron(1, 1)]))
+    model = draw(st.sampled_from([*NATIVE, Neuron(3, 7), Neuron(1, 1)]))
     odd = draw(st.sampled_from([{}, {}, {}, {"leak": 0.5}, {"hard_reset": True}]))
     low, high = draw(st.sampled_from([(0.0, math.inf), (0.0, 6.0), (-math.inf, math.inf), (-1, 2)]))
-    neuron = NeuronLayer(replace(spec, **odd), channels, low, high)
+    neuron = NeuronLayer(replace(model, **odd), channels, low, high)
     steps = torch.randint(2, 40, (channels,), generator=generator)
     if draw(st.booleans()):  # powers of two: quotients that are whole numbers
         steps = 2 ** torch.randint(1, 6, (channels,), generator=generator)
@@ -205,11 +205,11 @@ def add_synapses(
         weight = dyadic(generator, (case.channels, per_group, *kernel), 0.5)
     in_channels = weight.shape[1] * groups
     value = torch.randint(1, 9, (in_channels,), generator=generator) * GRID
-    spec = draw(st.sampled_from([*NATIVE, Neuron(40, 40)]))
+    model = draw(st.sampled_from([*NATIVE, Neuron(40, 40)]))
     density = draw(st.sampled_from([0.0, 0.03, 0.3, 1.0]))
     wide = (timesteps, batch, in_channels, height, width)
-    case.spikes.append(random_spikes(generator, wide, density, spec))
-    case.levels.append(Levels.of(spec.max_up, spec.max_down))
+    case.spikes.append(random_spikes(generator, wide, density, model))
+    case.levels.append(Levels.of(model.max_up, model.max_down))
     case.synapses.append(Synapses(weight, value, where, groups))
     case.shape = (timesteps, batch, *where.output_size(height, width))
 

@@ -34,9 +34,9 @@ property_test = settings(
 )
 
 
-def layer(spec, channels, span=(0.0, math.inf), per_neuron=()):
+def layer(model, channels, span=(0.0, math.inf), per_neuron=()):
     """A neuron layer with thresholds of 0.2 to 1.2 and potentials that may fire at once."""
-    neuron = NeuronLayer(spec, channels, *span)
+    neuron = NeuronLayer(model, channels, *span)
     shape = (channels, *per_neuron)
     neuron.threshold.data = torch.rand(shape) + 0.2
     neuron.v0.data = torch.rand(shape) * neuron.threshold * 1.5
@@ -49,8 +49,8 @@ def run(neuron, current, state, residual=None, emit="values", timesteps=None, **
     threshold, inner = layout.parameter(neuron.threshold.detach())
     bounds = neuron._total_bounds(neuron.threshold.detach())
     lowest, highest = (None if b is None else layout.parameter(b)[0] for b in bounds)
-    spec, floor = neuron.model, neuron.low == 0 and lowest is not None
-    rules = Rules(spec.max_up, spec.max_down, spec.leak, spec.hard_reset, floor)
+    model, floor = neuron.model, neuron.low == 0 and lowest is not None
+    rules = Rules(model.max_up, model.max_down, model.leak, model.hard_reset, floor)
     total = state.total
     if emit == "nothing" and total is None:
         total = torch.zeros(current.shape[1:])
@@ -86,16 +86,16 @@ def currents(draw, steps, shape, dtype=torch.float32):
     return values.to(dtype)
 
 
-@pytest.mark.parametrize(("spec", "span"), FORMS)
+@pytest.mark.parametrize(("model", "span"), FORMS)
 @property_test
 @given(data=st.data())
-def test_equals_the_torch_definition(cupy, spec, span, data):
+def test_equals_the_torch_definition(cupy, model, span, data):
     draw = data.draw
     shape, dtype = draw(st.sampled_from(SHAPES)), draw(st.sampled_from(DTYPES))
     current = currents(draw, draw(st.integers(1, 19)), shape, dtype)
     if len(shape) == 4 and draw(st.booleans()):
         current = current.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-    neuron = layer(spec, shape[1], span, shape[2:] if draw(st.booleans()) else ())
+    neuron = layer(model, shape[1], span, shape[2:] if draw(st.booleans()) else ())
     if draw(st.booleans()):  # so that potentials are whole multiples of the threshold
         neuron.threshold.data = (neuron.threshold * 4).ceil() / 4
         neuron.v0.data = (neuron.v0 * 4).round() / 4
@@ -111,10 +111,10 @@ def test_equals_the_torch_definition(cupy, spec, span, data):
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 4, 4), (3, 5)])
-@pytest.mark.parametrize("spec", FAMILY, ids=str)
-def test_potentials_that_are_whole_thresholds_fire(cupy, spec, shape):
+@pytest.mark.parametrize("model", FAMILY, ids=str)
+def test_potentials_that_are_whole_thresholds_fire(cupy, model, shape):
     torch.manual_seed(0)
-    neuron = layer(spec, shape[1])
+    neuron = layer(model, shape[1])
     neuron.threshold.data = torch.randint(2, 5, (shape[1],)) / 4
     neuron.v0.data = torch.randint(0, 5, (shape[1],)) / 4
     current = torch.randint(-3, 6, (20, *shape)) / 4
@@ -138,13 +138,13 @@ def test_bounds_that_are_whole_spikes_up_to_rounding(cupy, span, drive):
     same_state(state, after)
 
 
-@pytest.mark.parametrize(("spec", "span"), FORMS)
+@pytest.mark.parametrize(("model", "span"), FORMS)
 @property_test
 @given(data=st.data())
-def test_chunks_equal_one_run(cupy, spec, span, data):
+def test_chunks_equal_one_run(cupy, model, span, data):
     draw = data.draw
     shape = draw(st.sampled_from(SHAPES))
-    neuron = layer(spec, shape[1], span)
+    neuron = layer(model, shape[1], span)
     current = currents(draw, 12, shape)
     with torch.no_grad():
         expected, after = neuron(current)
@@ -157,11 +157,11 @@ def test_chunks_equal_one_run(cupy, spec, span, data):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("spec", FAMILY, ids=str)
-def test_residual_is_added_as_torch_adds(cupy, spec, dtype):
+@pytest.mark.parametrize("model", FAMILY, ids=str)
+def test_residual_is_added_as_torch_adds(cupy, model, dtype):
     torch.manual_seed(0)
     current, residual = torch.randn(2, 7, 2, 8, 4, 4).to(dtype)
-    neuron = layer(spec, 8)
+    neuron = layer(model, 8)
     with torch.no_grad():
         expected, after = neuron((current + residual).float())
     layout, out, state, _ = run(neuron, current, start(neuron, current), residual)
@@ -187,10 +187,10 @@ def test_constant_current_is_read_once(cupy, shape, with_residual):
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 4, 4), (3, 7), (2, 33, 3, 3), (1, 2, 9, 14)])
-@pytest.mark.parametrize("spec", FAMILY, ids=str)
-def test_spikes_are_counted_by_channel(cupy, spec, shape):
+@pytest.mark.parametrize("model", FAMILY, ids=str)
+def test_spikes_are_counted_by_channel(cupy, model, shape):
     torch.manual_seed(0)
-    current, neuron = torch.randn(6, *shape), layer(spec, shape[1])
+    current, neuron = torch.randn(6, *shape), layer(model, shape[1])
     with torch.no_grad():
         emitted, _ = neuron(current)
     spikes = (emitted / neuron.per_channel(neuron.threshold, current[0])).round().abs()
@@ -200,10 +200,10 @@ def test_spikes_are_counted_by_channel(cupy, spec, shape):
         assert torch.equal(counts, expected)
 
 
-@pytest.mark.parametrize("spec", FAMILY, ids=str)
-def test_totals_are_the_sums_of_the_spikes(cupy, spec):
+@pytest.mark.parametrize("model", FAMILY, ids=str)
+def test_totals_are_the_sums_of_the_spikes(cupy, model):
     torch.manual_seed(0)
-    current, neuron = torch.randn(11, 2, 8, 4, 4), layer(spec, 8)
+    current, neuron = torch.randn(11, 2, 8, 4, 4), layer(model, 8)
     with torch.no_grad():
         emitted, _ = neuron(current)
     _, out, state, _ = run(neuron, current, start(neuron, current), emit="nothing")
@@ -247,7 +247,7 @@ def test_no_timesteps_and_no_neurons(cupy):
 
 
 @pytest.mark.parametrize(
-    ("spec", "dtype", "most"),
+    ("model", "dtype", "most"),
     [
         (Neuron(1, 0), torch.float32, 4.125),
         (Neuron(1, 1), torch.float32, 4.25),
@@ -255,8 +255,8 @@ def test_no_timesteps_and_no_neurons(cupy):
         (Neuron(1, 1), torch.bfloat16, 2.25),
     ],
 )
-def test_bytes_of_a_neuron_and_timestep(cupy, spec, dtype, most):
-    neuron = layer(spec, 32)
+def test_bytes_of_a_neuron_and_timestep(cupy, model, dtype, most):
+    neuron = layer(model, 32)
     for steps in (8, 16):
         current = torch.randn(steps, 1, 32, 8, 8).to(dtype)
         run(neuron, current, start(neuron, current), emit="packed")

@@ -52,8 +52,8 @@ def digits() -> Digits:
 
 def converted(model: nn.Module, images: Tensor, neuron: str | NeuronModel) -> SpikingNetwork:
     """With thresholds at the maximum and v0 at half of them."""
-    spec = KINDS[neuron] if isinstance(neuron, str) else neuron
-    network = build(model.eval(), images, spec)
+    kind = KINDS[neuron] if isinstance(neuron, str) else neuron
+    network = build(model.eval(), images, kind)
     calibrate(network, [images], [MaxThreshold(), InitialPotential()], progress=False)
     return network
 

@@ -15,7 +15,7 @@ from spikeport.finetune.neuron.trainable import TrainableNeuron, plain, trainabl
 from tests.finetune.slow_neuron import ladder, powers, run
 
 T = 5
-SPECS = {
+MODELS = {
     "if": Neuron(1, 0),
     "burst": Neuron(3, 0),
     "signed": Neuron(1, 1),
@@ -29,18 +29,18 @@ SPECS = {
 RANGES = {"relu": (0.0, math.inf), "relu6": (0.0, 1.5), "linear": (-math.inf, math.inf)}
 
 
-def layer(spec, low, high, dtype):
-    neuron = NeuronLayer(spec, 7, low, high).to(dtype)
+def layer(model, low, high, dtype):
+    neuron = NeuronLayer(model, 7, low, high).to(dtype)
     neuron.threshold.data = torch.rand(7, dtype=dtype) + 0.5
     neuron.v0.data = neuron.threshold * (torch.rand(7, dtype=dtype) * 1.4 - 0.5)
     return neuron
 
 
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("span", RANGES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_it_emits_what_its_kind_emits(kind, span, dtype):
-    neuron = layer(SPECS[kind], *RANGES[span], torch.float32)
+    neuron = layer(MODELS[kind], *RANGES[span], torch.float32)
     neuron.correction.data = 0.3 * torch.randn(2, 7)
     ours = TrainableNeuron(neuron, Surrogate(), learn_leak=False)
     again = ours.plain()  # the rounding of the logarithms is behind it
@@ -58,13 +58,13 @@ def test_it_emits_what_its_kind_emits(kind, span, dtype):
 
 def slowly(kind, span, shape, width, detach, index, values):
     """Emissions and their slopes of channel ``index``."""
-    spec, (low, high) = SPECS[kind], RANGES[span]
+    model, (low, high) = MODELS[kind], RANGES[span]
     linear = low < 0
-    if isinstance(spec, MultiThreshold):
-        steps = powers(spec.exponents, spec.signed or linear)
+    if isinstance(model, MultiThreshold):
+        steps = powers(model.exponents, model.signed or linear)
     else:
-        down = max(spec.max_up, spec.max_down) if linear else spec.max_down
-        steps = ladder(spec.max_up, down, spec.hard_reset)
+        down = max(model.max_up, model.max_down) if linear else model.max_down
+        steps = ladder(model.max_up, down, model.hard_reset)
     down = -min(below for _, below, _ in steps)
     up = max(above for _, _, above in steps)
     theta, share, current = values
@@ -75,11 +75,11 @@ def slowly(kind, span, shape, width, detach, index, values):
         current,
         theta,
         share,
-        getattr(spec, "leak", 1.0),
+        getattr(model, "leak", 1.0),
         0.0 if not linear and down else None,
         high if high < up * theta else None,
         detach,
-        getattr(spec, "hard_reset", False),
+        getattr(model, "hard_reset", False),
     )
 
 
@@ -87,12 +87,12 @@ def slowly(kind, span, shape, width, detach, index, values):
 @pytest.mark.parametrize("width", [0.7, 1.6])  # bumps beside each other meet, or more of them do
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("span", RANGES)
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_its_gradient_is_that_of_a_slow_neuron(kind, span, shape, width, detach):
-    neuron = layer(SPECS[kind], *RANGES[span], torch.float64)
+    neuron = layer(MODELS[kind], *RANGES[span], torch.float64)
     neuron.threshold.data.clamp_(max=1.4)  # so that a ReLU6's bound is one for every channel
     surrogate = Surrogate(shape, width, detach_reset=detach)
-    learn_leak = isinstance(SPECS[kind], Neuron)
+    learn_leak = isinstance(MODELS[kind], Neuron)
     ours = TrainableNeuron(neuron, surrogate, learn_leak)
     current = (1.5 * torch.randn(T, 1, 7, dtype=torch.float64)).requires_grad_()
     weights = torch.randn(T, 7, dtype=torch.float64)
@@ -130,14 +130,14 @@ def gradients(ours, current):
 
 def pictures(kind, span):
     """A layer on images, and a current for it, [T, B, C, H, W]."""
-    neuron = layer(SPECS[kind], *RANGES[span], torch.float64)
+    neuron = layer(MODELS[kind], *RANGES[span], torch.float64)
     neuron.correction.data = 0.3 * torch.randn(2, 7, dtype=torch.float64)
     ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.model, Neuron))
     return ours, 1.5 * torch.randn(T, 4, 7, 5, 6, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("span", RANGES)
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_channels_side_by_side_in_memory_change_nothing_and_stay(kind, span):
     ours, current = pictures(kind, span)
     beside = current.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -148,9 +148,9 @@ def test_channels_side_by_side_in_memory_change_nothing_and_stay(kind, span):
     assert found[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", MODELS)
 def test_half_currents_have_the_gradient_of_wide_ones(kind):
-    neuron = layer(SPECS[kind], *RANGES["relu"], torch.float32)
+    neuron = layer(MODELS[kind], *RANGES["relu"], torch.float32)
     neuron.correction.data = 0.3 * torch.randn(2, 7)
     ours = TrainableNeuron(neuron, Surrogate(), isinstance(neuron.model, Neuron))
     current = (1.5 * torch.randn(T, 20, 7)).bfloat16()

@@ -49,8 +49,8 @@ def data():
 
 
 def convert(net, data, neuron="multi-level", recipe="max", timesteps=None):
-    spec = KINDS[neuron] if isinstance(neuron, str) else neuron
-    snn = build(net, data[0], spec)
+    kind = KINDS[neuron] if isinstance(neuron, str) else neuron
+    snn = build(net, data[0], kind)
     calibrate(snn, data, recipe, timesteps, progress=False)
     return snn
 

@@ -53,8 +53,8 @@ class Stumbles:
     def __call__(self, network, batches, progress=True):
         if not self.refuses:
             raise RuntimeError("no\nsuch, luck")
-        specs = {neuron.model for neuron in network.neurons.values()}
-        if specs != {KINDS["if"]}:
+        models = {neuron.model for neuron in network.neurons.values()}
+        if models != {KINDS["if"]}:
             raise ConversionError("for IF neurons only")
         PercentileThreshold()(network, batches, progress)
 
@@ -311,7 +311,7 @@ def test_images_that_do_not_fit_are_read_again(data, monkeypatch):
 
 def test_neurons_by_name():
     text = "if,8:8,mt:8,diff:mt:4,diff:2:2,burst"
-    specs = [
+    models = [
         Neuron(1, 0),
         Neuron(8, 8),
         MultiThreshold(8),
@@ -319,8 +319,8 @@ def test_neurons_by_name():
         Differential(Neuron(2, 2)),
         KINDS["burst"],
     ]
-    assert neuron_list(text) == specs
-    assert all(neuron_list(spelled(spec)) == [spec] for spec in [*specs, *KINDS.values()])
+    assert neuron_list(text) == models
+    assert all(neuron_list(spelled(model)) == [model] for model in [*models, *KINDS.values()])
     assert spelled(Neuron(1, 1, leak=0.5)) == "Neuron(max_down=1, leak=0.5)"
 
 
