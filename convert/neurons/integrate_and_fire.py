@@ -90,27 +90,27 @@ class Neuron(NeuronModel):
 
     @property
     def lossless(self) -> bool:  # type: ignore[override]
-        """Without leak and hard reset."""
+        """Whether there is neither leak nor hard reset."""
         return self.leak == 1 and not self.hard_reset
 
     @property
     def takes_back(self) -> bool:  # type: ignore[override]
-        """With negative spikes."""
+        """Whether there are negative spikes."""
         return self.max_down > 0
 
     @property
     def ternary(self) -> bool:  # type: ignore[override]
-        """One spike at most, of either sign."""
+        """Whether a timestep has one spike at most, of either sign."""
         return self.max_up == 1 and self.max_down <= 1
 
     @property
     def time_to_first_spike(self) -> bool:  # type: ignore[override]
-        """Nothing is lost, and what was sent too early is taken back."""
+        """Whether nothing is lost, and what was sent too early is taken back."""
         return self.lossless and self.takes_back
 
     @property
     def native_rule(self) -> NativeRule:
-        """All of it."""
+        """The four fields."""
         return NativeRule(self.max_up, self.max_down, self.leak, self.hard_reset)
 
     def reach(self, timesteps: int) -> tuple[float, float]:
@@ -138,7 +138,7 @@ class Neuron(NeuronModel):
         return torch.copysign(size, u).clamp(-self.max_down, self.max_up)
 
     def with_levels(self, levels: int) -> "Neuron":
-        """As many down as up, if there are any; see ``Capabilities.with_levels``."""
+        """Levels up, and as many down if there are any; see ``Capabilities.with_levels``."""
         return replace(self, max_up=levels, max_down=levels if self.max_down else 0)
 
     # -- names

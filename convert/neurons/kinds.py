@@ -71,7 +71,7 @@ def spelled(model: NeuronModel) -> str:
 
 
 def syntaxes() -> list[str]:
-    """How the command line spells neurons: the names, then the text of each class, explained."""
+    """Spellings of the command line: the names, then the text of each class, explained."""
     own = [str(vars(cls).get("syntax", "")) for cls in CLASSES.values()]
     return [", ".join(KINDS), *filter(None, own)]
 

@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 
 class Capabilities:
-    """What a neuron model can do, with defaults that promise nothing.
+    """The capabilities of a neuron model, with defaults that promise nothing.
 
     A class that changes the update (redefines ``step`` or a method that an inherited ``step`` may
     call) inherits none of these: it declares them again, or has the defaults.
@@ -130,7 +130,7 @@ class Capabilities:
         )
 
     def events_of(self, spikes: Tensor, packing: str) -> Tensor:
-        """How many events carry each graded spike, shaped like the spikes.
+        """The number of events that carry each graded spike, shaped like the spikes.
 
         Args:
             spikes: in thresholds, of either sign; as ``events`` gives them, divided by θ.
@@ -148,7 +148,7 @@ class Capabilities:
 
 
 class NeuronModel(Capabilities, ABC):
-    """How a neuron fires: a frozen dataclass with one method, ``step``, and its capabilities.
+    """A kind of neuron: a frozen dataclass with one method, ``step``, and its capabilities.
 
     A class in a file of this folder, or of your own, is all that a new neuron needs. Defining it
     makes it known to files and, by ``kinds`` and ``parse``, to ``to_snn`` and the command line. Its

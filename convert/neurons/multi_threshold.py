@@ -93,17 +93,17 @@ class MultiThreshold(NeuronModel):
 
     @property
     def takes_back(self) -> bool:  # type: ignore[override]
-        """With negative thresholds."""
+        """Whether there are negative thresholds."""
         return self.signed
 
     @property
     def ternary(self) -> bool:  # type: ignore[override]
-        """With one threshold of either sign."""
+        """Whether there is one threshold of either sign."""
         return self.exponents == 1
 
     @property
     def time_to_first_spike(self) -> bool:  # type: ignore[override]
-        """With negative thresholds."""
+        """Whether there are negative thresholds."""
         return self.signed
 
     def reach(self, timesteps: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How many events carry a graded spike, by the way in which it travels."""
+"""Numbers of events that carry a graded spike, by the way in which it travels."""
 
 from collections.abc import Callable
 

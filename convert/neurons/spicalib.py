@@ -85,7 +85,7 @@ class SpiCalib(NeuronModel):
 
     @property
     def ternary(self) -> bool:  # type: ignore[override]
-        """One spike at most, of either sign."""
+        """Whether a timestep has one spike at most, of either sign."""
         return self.max_up == 1
 
     def reach(self, timesteps: int) -> tuple[float, float]:
