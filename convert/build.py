@@ -52,13 +52,13 @@ def build(
     check_source(model)
     # at full precision, also where a training loop calls this in an autocast region
     with torch.autocast(example.device.type, enabled=False):
-        return _checked(model, example, spec, analog_bottlenecks, simplify)
+        return _checked(model, example, neuron, analog_bottlenecks, simplify)
 
 
 def _checked(
     model: nn.Module,
     example: Tensor,
-    spec: NeuronModel,
+    neuron: NeuronModel,
     analog_bottlenecks: bool,
     simplify: Callable[[nn.Module], None] | None,
 ) -> SpikingNetwork:
