@@ -1,0 +1,80 @@
+"""Verbs that keep, copy and train a network."""
+
+import copy
+import io
+import pickle
+import tempfile
+from pathlib import Path
+
+import torch
+from agreement import require_same_bits, tensors
+from subject import Subject
+
+import spikeport as sp
+from spikeport.convert import SpikingNetwork
+
+
+@torch.no_grad()
+def save_and_load(case: Subject) -> None:
+    """What is loaded has the same numbers and gives the same answers; saved again, the bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder) / "a.snn", Path(folder) / "b.snn"
+        sp.save(case.network, first)
+        loaded = sp.load(first)
+        _require_equal(case, loaded, "loaded")
+        sp.save(loaded, second)
+        if first.read_bytes() != second.read_bytes():
+            raise AssertionError("saved again, the file has other bytes")
+
+
+@torch.no_grad()
+def deepcopy(case: Subject) -> None:
+    """A deep copy is the same network, and has nothing in common with the first."""
+    copied = copy.deepcopy(case.network)
+    _require_equal(case, copied, "deepcopy")
+    shared = {v.data_ptr() for v in copied.parameters() if v.numel()}
+    if shared & {v.data_ptr() for v in case.network.parameters() if v.numel()}:
+        raise AssertionError("the copy shares parameters")
+
+
+@torch.no_grad()
+def pickling(case: Subject) -> None:
+    """``pickle`` keeps everything."""
+    _require_equal(case, pickle.loads(pickle.dumps(case.network)), "pickle")
+
+
+@torch.no_grad()
+def sweep_loaded(case: Subject) -> None:
+    """A loaded network can be swept, with the same numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        sp.save(case.network, Path(folder) / "a.snn")
+        loaded = sp.load(Path(folder) / "a.snn")
+    curves = [sp.sweep(n, [case.x], (2,), progress=False).rows for n in (case.network, loaded)]
+    if curves[0] != curves[1]:
+        raise AssertionError(f"swept: {curves[0]}; loaded and swept: {curves[1]}")
+
+
+@torch.no_grad()
+def torch_save(case: Subject) -> None:
+    """``torch.save`` keeps everything."""
+    file = io.BytesIO()
+    torch.save(case.network, file)
+    file.seek(0)
+    _require_equal(case, torch.load(file, weights_only=False), "torch.save")
+
+
+def _require_equal(case: Subject, other: SpikingNetwork, what: str) -> None:
+    state, found = case.network.state_dict(), other.state_dict()
+    if state.keys() != found.keys():
+        raise AssertionError(f"{what}: parameters {sorted(state.keys() ^ found.keys())}")
+    require_same_bits(list(state.values()), list(found.values()), f"{what}: parameters")
+    require_same_bits(case.network(case.x, 3), other(case.x, 3), f"{what}: answers")
+    require_same_bits(case.network.analog(case.x), other.analog(case.x), f"{what}: analog")
+
+
+def finetune(case: Subject) -> None:
+    """One step of training leaves a network that runs."""
+    data = [(case.x, case.labels)]
+    tuned = sp.finetune(case.network, data, timesteps=2, epochs=1, progress=False)
+    if not all(bool(v.isfinite().all()) for v in tensors(tuned(case.x, 2))):
+        raise AssertionError("the fine-tuned network's answers are not finite")

@@ -1,0 +1,187 @@
+"""Deliberate bugs in rows, counting, roles, saving and planning, and whether the tests notice them.
+
+Run it as ``python tests/laws/mutations.py``, with numbers to try only those. Each bug is put into a
+copy of the sources; a line says which test failed, and the exit status is 1 if none did.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_COPIED = shutil.ignore_patterns(".*", "docs", "build", "*.egg-info", "__pycache__", "weights")
+ROWS = "convert/graph/operations/rows"
+OPERATIONS = "convert/graph/operations"
+LAWS = "tests/laws/test_rows.py"
+RANDOM = "tests/laws/test_random_networks.py"
+ALIASES = "tests/convert/test_aliases.py"
+SYNAPSES = "tests/report/test_synapses.py"
+SAVING = "tests/convert/test_saving.py"
+
+
+class Mutation(NamedTuple):
+    """A bug.
+
+    Attributes:
+        file: of the sources.
+        old, new: what is replaced (once), by what.
+        tests: those that should notice, as pytest takes them.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = (
+    # a forgotten alias, a wrong argument, a wrong spelling
+    Mutation(f"{ROWS}/linear.py", '("subtract",)', "()", ALIASES),
+    Mutation(f"{ROWS}/moving.py", '("concat", "concatenate")', '("concat",)', ALIASES),
+    Mutation(f"{ROWS}/activations.py", '"sigmoid", "expit"', '"sigmoid"', ALIASES),
+    Mutation(f"{OPERATIONS}/spelling.py", ", len(bare)", "", ALIASES),
+    Mutation(f"{ROWS}/activations.py", '("input", "min", "max")', '("input", "max", "min")', LAWS),
+    Mutation(f"{ROWS}/linear.py", 'method_arguments=("input", "condition", "other"),', "", LAWS),
+    # what it does in time
+    Mutation(
+        f"{ROWS}/activations.py",
+        '"softmax",\n        "difference"',
+        '"softmax",\n        "linear"',
+        LAWS,
+    ),
+    Mutation(f"{ROWS}/products.py", 'linear_in=("input",),', "", LAWS),
+    Mutation("convert/graph/roles.py", "len(changing) == 1 and", "len(changing) >= 1 and", LAWS),
+    Mutation(f"{ROWS}/linear.py", "acts=_keeps_values,", "", LAWS),
+    Mutation("convert/graph/roles.py", 'row.in_time == "shape"', "False", LAWS),
+    # what becomes of spikes
+    Mutation(
+        f"{OPERATIONS}/spikes.py", "return not any(_is_constant", "return any(_is_constant", LAWS
+    ),
+    Mutation(f"{OPERATIONS}/spikes.py", 'startswith("nearest")', 'startswith("")', LAWS),
+    Mutation(f"{OPERATIONS}/spikes.py", "total = total + each", "total = total", LAWS),
+    Mutation(
+        f"{OPERATIONS}/spikes.py", "_without_values(call.values[node])", "call.values[node]", LAWS
+    ),
+    Mutation(f"{OPERATIONS}/spikes.py", "filler is None or", "True or", LAWS),
+    # counting
+    Mutation(
+        f"{OPERATIONS}/windows.py",
+        "**sizes, ceil_mode=ceil_mode, divisor_override=1",
+        "**sizes, ceil_mode=ceil_mode",
+        LAWS,
+    ),
+    Mutation(f"{OPERATIONS}/windows.py", "return count.sum(dims", "return count.mean(dims", LAWS),
+    Mutation(f"{OPERATIONS}/windows.py", "pooled = pooled * sizes", "pooled = pooled", LAWS),
+    Mutation(
+        f"{OPERATIONS}/macs.py", "layer.out_channels // layer.groups", "layer.out_channels", LAWS
+    ),
+    Mutation(
+        f"{OPERATIONS}/macs.py",
+        "layer.stride, padding, layer.dilation",
+        "layer.stride, 0, layer.dilation",
+        LAWS,
+    ),
+    Mutation(f"{OPERATIONS}/macs.py", "scores // query.shape[-1] * value.shape[-1]", "0", LAWS),
+    Mutation(f"{OPERATIONS}/macs.py", "steps * sum(", "1 * sum(", LAWS),
+    Mutation(f"{ROWS}/products.py", "macs=of_einsum,", "", LAWS),
+    Mutation("report/operations/synapses.py", 'node.meta["role"] == "static"', "False", LAWS),
+    Mutation("report/operations/synapses.py", "self.counts[name] + count if", "count if", RANDOM),
+    Mutation("convert/graph/nodes.py", "name = _unused(name, used)", "pass", RANDOM),
+    Mutation(
+        "report/operations/spike_counter.py",
+        "images * getattr(synapses",
+        "getattr(synapses",
+        RANDOM,
+    ),
+    # layers, files, copies
+    Mutation(
+        f"{ROWS}/pooling.py", '_POOL = ("kernel_size", "stride", ', '_POOL = ("kernel_size", ', LAWS
+    ),
+    Mutation(
+        f"{ROWS}/weighted.py",
+        '"dilation",\n    "groups",\n    "bias",\n    "padding_mode",\n)\n_TRANSPOSED',
+        '"groups",\n    "bias",\n    "padding_mode",\n)\n_TRANSPOSED',
+        LAWS,
+    ),
+    Mutation(
+        "convert/saving/node_arguments.py",
+        '"slice": lambda parts: slice(*parts)',
+        '"slice": tuple',
+        LAWS,
+    ),
+    Mutation("convert/graph/portable.py", "if isinstance(value, slice):", "if False:", LAWS),
+    Mutation(
+        "convert/graph/spiking_graph.py",
+        "self.graph = copy.deepcopy(graph)",
+        "self.graph = graph",
+        LAWS,
+    ),
+    # lifting, neurons, planning
+    Mutation("convert/tracing/lift_products.py", "constant[0] != constant[1]", "False", ALIASES),
+    Mutation(
+        f"{OPERATIONS}/lifted.py",
+        "weight.shape[1] * groups,\n            weight.shape[0],",
+        "weight.shape[1],\n            weight.shape[0],",
+        LAWS,
+    ),
+    Mutation("convert/replace.py", "known[0].spikes.carries(known[1])", "True", LAWS),
+    Mutation(
+        f"{OPERATIONS}/channels.py", "{first: other, other: first}.get(axis, axis)", "axis", LAWS
+    ),
+    Mutation(
+        "convert/simulation/native/plan.py", "first += part.meta", "first += 0 * part.meta", LAWS
+    ),
+    Mutation(
+        f"{OPERATIONS}/windows.py", "kernel if stride == kernel and fits", "kernel if fits", LAWS
+    ),
+    Mutation("convert/simulation/run.py", "if emits(node):", "if False:", LAWS),
+)
+
+
+def first_failure(mutation: Mutation) -> str | None:
+    """The first test that fails with a bug, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "spikeport")
+        shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
+        path = copy / mutation.file
+        text = path.read_text("utf-8")
+        if mutation.old not in text:
+            raise ValueError(f"{mutation.file} has no '{mutation.old}'")
+        path.write_text(text.replace(mutation.old, mutation.new, 1), "utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, mutation.tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = re.search(r"^(?:FAILED|ERROR) \S+?::(\S+)|^(ERROR) ", done.stdout, re.MULTILINE)
+        if done.returncode == 0:
+            return None
+        return found[1] or found[2] if found else f"exit status {done.returncode}"
+
+
+def main(wanted: list[int]) -> int:
+    """Try the mutations with these numbers; returns how many were not noticed."""
+    missed = 0
+    for number in wanted:
+        mutation = MUTATIONS[number]
+        name = first_failure(mutation)
+        missed += name is None
+        old, new = (" ".join(part.split()) for part in (mutation.old, mutation.new))
+        print(f"{number:3} {mutation.file}: {old} -> {new or 'nothing'}: {name or 'NOT NOTICED'}")
+        sys.stdout.flush()
+    print(f"{len(wanted) - missed} of {len(wanted)} noticed")
+    return missed
+
+
+if __name__ == "__main__":
+    numbers = [int(argument) for argument in sys.argv[1:]] or list(range(len(MUTATIONS)))
+    sys.exit(bool(main(numbers)))

@@ -1,0 +1,102 @@
+"""A converted network and what the verbs want to know of it."""
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from agreement import dyadic, every_value, tensors
+from torch import Tensor, nn
+
+from spikeport.convert import SpikingNetwork
+from spikeport.convert.simulation.early_exit import is_scores
+
+T = 5  # timesteps of most verbs
+
+
+@dataclass
+class Precise:
+    """A network in the widest type that it takes, its input, and how much rounding may change."""
+
+    network: SpikingNetwork
+    x: Tensor
+    dtype: torch.dtype
+    rounding: float
+
+
+@dataclass
+class Subject:
+    """A converted network and what is known about it.
+
+    Attributes:
+        network: converted and calibrated; verbs that change it take a copy.
+        source: what it was converted from, in eval mode.
+        x: [B, C, ...], B >= 2.
+    """
+
+    network: SpikingNetwork
+    source: nn.Module
+    x: Tensor
+
+    @cached_property
+    def exact(self) -> SpikingNetwork:
+        """With numbers of few digits, on torch."""
+        found = dyadic(self.network)
+        found.backend = "torch"
+        return found
+
+    @cached_property
+    def coarse(self) -> Tensor:
+        """``x`` with few digits."""
+        return (self.x * 32).round() / 32
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether ``exact`` computes the same bits in float64, so that it has not rounded."""
+        if self.precise.dtype != torch.float64:
+            return False
+        double = copy.deepcopy(self.exact).double()
+        ours, wide = (
+            every_value(self.exact, self.coarse, T),
+            every_value(double, self.coarse.double(), T),
+        )
+        return all(torch.equal(a.double(), b) for a, b in zip(ours, wide, strict=True))
+
+    @cached_property
+    def precise(self) -> "Precise":
+        """In float64 on torch, where rounding moves no spike; in float32 where it must be."""
+        double = copy.deepcopy(self.network).double()
+        double.backend = "torch"
+        try:
+            copy.deepcopy(self.source).double()(self.x.double())
+            double(self.x.double(), 1)
+        except RuntimeError:  # code of its own that makes float32
+            float32 = copy.deepcopy(self.network)
+            float32.backend = "torch"
+            return Precise(float32, self.x, torch.float32, 0.5)
+        return Precise(double, self.x.double(), torch.float64, 1e-7)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """[B]."""
+        return torch.arange(len(self.x)) % 2
+
+    @cached_property
+    def scores(self) -> bool:
+        """Whether the output is class scores."""
+        return is_scores(self.network.analog(self.x))
+
+    @cached_property
+    def larger(self) -> Tensor | None:
+        """An input of another size that the source takes, if there is one."""
+        for more in (2, 1, -1):
+            shape = [*self.x.shape[:2], *(max(1, size + more) for size in self.x.shape[2:])]
+            if self.x.ndim < 3 or shape == list(self.x.shape):
+                return None
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(7))
+            try:
+                if all(bool(v.isfinite().all()) for v in tensors(self.source(x.clone()))):
+                    return x
+            except Exception:  # whatever a network says to a size
+                continue
+        return None

@@ -1,0 +1,91 @@
+"""Every verb on a network around every operation of the table, however the operation is written."""
+
+import pytest
+import torch
+from verbs import run_all
+
+from spikeport.convert import Neuron, build
+from spikeport.convert.graph.operations import table
+from spikeport.convert.saving.container import load, save
+from spikeport.scripts.coverage.row_networks import Form, forms, network
+from spikeport.zoo.pipeline import to_snn
+
+# each takes as long as all others together, and does not depend on the operation more than they
+SLOW = ("cost", "inspect", "report", "encodings", "float64")
+
+
+def first_of_each(with_layers: bool) -> dict[str, Form]:
+    """The first way in which torch takes each example; with its layers, every layer too."""
+    found: dict[str, Form] = {}
+    seen: set[tuple[str, ...]] = set()
+    for form in forms():
+        layer = isinstance(form.apply, type)
+        example = (form.row.name, form.name.partition("#")[2])
+        key = (*example, form.name) if layer and with_layers else example
+        if key not in seen and network(form) is not None:
+            found[str(form)] = form
+            seen.add(key)
+            seen.add(example)
+    return found
+
+
+FORMS = {str(form): form for form in forms()}
+CHOSEN, MORE = first_of_each(False), first_of_each(True)
+
+
+def run(form: Form, skip: tuple[str, ...]) -> None:
+    made = network(form)
+    assert made is not None
+    model, x = made
+    run_all(to_snn(model, [x], neuron="multi-level", progress=False), model, x, skip=skip)
+
+
+@pytest.mark.filterwarnings("ignore:.*never fires")
+@pytest.mark.parametrize("name", CHOSEN)
+def test_every_verb_holds(name):
+    run(CHOSEN[name], SLOW)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*never fires")
+@pytest.mark.parametrize("name", MORE)
+def test_every_verb_holds_for_every_layer(name):
+    run(MORE[name], ())
+
+
+@torch.no_grad()
+def test_every_layer_is_saved(tmp_path):
+    layers = [form for form in MORE.values() if isinstance(form.apply, type)]
+    assert len(layers) > 100
+    for form in layers:
+        made = network(form)
+        assert made is not None
+        model, x = made
+        net = build(model, x, Neuron(4, 4))
+        save(net, tmp_path / "net.snn")
+        assert torch.equal(load(tmp_path / "net.snn").analog(x), net.analog(x)), form
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+def test_every_spelling_is_read_as_it_is_computed():
+    wrong, read = [], 0
+    for name, form in FORMS.items():
+        made = network(form)
+        if made is None:
+            continue  # torch has no such form
+        model, x = made
+        read += 1
+        error = (build(model, x, Neuron(4, 4)).analog(x) - model(x)).abs().max()
+        if error > 1e-4 * model(x).abs().max():
+            wrong.append(f"{name}: off by {error:g}")
+    assert not wrong
+    assert read > 500
+
+
+def test_every_operation_that_may_change_in_time_has_an_example():
+    # along the batch; of torchvision; of complex numbers
+    without = {"vstack", "t", "masked_scatter", "stochastic_depth", "view_as_real"}
+    acting = {row.name for row in table.rows() if row.in_time not in ("shape", "fixed")}
+    shown = {form.row.name for form in CHOSEN.values()}
+    assert acting - shown == without
