@@ -68,7 +68,7 @@ def evaluate(
                     "the validation data has no labels and there is no teacher to compare answers "
                     "with; pass pairs (images, labels), or teacher=the source network"
                 )
-            labels = teacher(images).argmax(1)
+            labels = teacher(images.clone()).argmax(1)
         images_seen += len(images)
         answers = network.readouts(images, timesteps, watch=counter)
         for place, (_, answer) in enumerate(answers):

@@ -121,7 +121,7 @@ class _SweepTally:
         first = encoding.batch(images)
         self.counter.expect(tuple(first.shape[1:]), len(first))
         still = self.network.encoding.still(images, self.wanted[-1])
-        source = self.reference(still)
+        source = self.reference(still.clone())  # some networks normalise their input in place
         self.classifies = is_scores(source)
         if self.exits:
             class_scores(source)  # refused before anything is simulated

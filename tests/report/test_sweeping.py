@@ -111,6 +111,20 @@ def test_agreement_reaches_the_source_with_enough_timesteps(net, data):
     assert sweep(network, data, (256,), reference=net, progress=False).rows[0]["agreement"] == 1.0
 
 
+def test_a_reference_that_writes_into_its_input(net, data):
+    class Normalizing(nn.Module):
+        def forward(self, x):
+            return net(x.sub_(0.5).mul_(2))
+
+    reference = Normalizing().eval()
+    network = build(reference, data[0][0], Neuron(3, 3))
+    calibrate(network, data, progress=False)
+    before = [images.clone() for images, _ in data]
+    curve = sweep(network, data, (4,), reference=reference, progress=False)
+    assert all(torch.equal(a, b) for a, (b, _) in zip(before, data, strict=True))
+    assert curve.rows == sweep(network, data, (4,), progress=False).rows
+
+
 def test_files_hold_the_rows(snn, data, tmp_path):
     curve = sweep(snn, data, (1, 2), progress=False)
     for ending in ("csv", "json", "png"):
