@@ -120,8 +120,8 @@ class Run:
                 pass
             elif role == "shape":
                 values[node] = self._folded_shape(node, values, steps)
-                self.network.check_guard(node, values[node])
-                if node not in self.static:
+                if node not in self.static:  # where it is, the decision has been checked
+                    self.network.check_guard(node, values[node])
                     self.static[node] = self._plain_shape(node, values, steps)
             elif role == "static":
                 if node not in self.static:

@@ -36,7 +36,9 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """A value's place on the axis, from 0 to 1."""
+        """A value's place on the axis, from 0 to 1; 0 for what a logarithm has no place for."""
+        if self.log and value <= 0:
+            return 0.0
         scale = math.log if self.log else float
         low, high = scale(self.low), scale(self.high)
         return (scale(value) - low) / (high - low)
@@ -80,8 +82,9 @@ def amounts_axis(title: str, values: Sequence[float], text: Text, steps: int = 5
 def ratio_axis(
     title: str, values: Sequence[float], text: Text, ticks: Sequence[float] | None = None
 ) -> Axis:
-    """A logarithmic axis around positive values."""
-    low, high = min(values) / 1.15, max(values) * 1.15
+    """A logarithmic axis around the values above 0."""
+    positive = [value for value in values if value > 0] or [1.0]
+    low, high = min(positive) / 1.15, max(positive) * 1.15
     if ticks is not None:
         return Axis(title, low, high, [ticks], text, log=True)
     decades = [LogLocator(10, subs=subs).tick_values(low, high) for subs in SUBS]

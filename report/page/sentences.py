@@ -26,12 +26,14 @@ def sentence(subject: MeasuredNetwork) -> str:
         does = f"{after} it gives the source network's class on {percent(row['agreement'])} of "
     else:
         does = f"{after} its output is {percent(row['output_error'])} off the source's on "
-    ratio = row["energy_uj"] / info["source_energy_uj"]
+    dense = info["source_energy_uj"]
+    ratio = ""  # a network that multiplies nothing has none
+    if dense:
+        ratio = f": {decimal(row['energy_uj'] / dense, 2)} times that of the dense source network"
     return (
         f"{_source(subject)} as a spiking network: {info['neurons']:,} neurons in "
         f"{subject.layers} layers ({_neuron(info)}, {_levels(subject)} levels per timestep). {does}"
-        f"{_images(info['images'])}, at an estimated {_energy(row)} per image: "
-        f"{decimal(ratio, 2)} times that of the dense source network."
+        f"{_images(info['images'])}, at an estimated {_energy(row)} per image{ratio}."
     )
 
 

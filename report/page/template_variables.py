@@ -159,8 +159,8 @@ def _costs(subject: MeasuredNetwork) -> list[CostRow]:
             one["acs"],
             one["macs"],
             one["energy_uj"] * 1e-6,
-            one["energy_uj"] / unit,
-            100 * one["energy_uj"] / most,
+            one["energy_uj"] / unit if unit else 1.0,  # of networks that multiply nothing
+            100 * one["energy_uj"] / most if most else 100.0,
             one["table"],
             one["network"].startswith("spiking"),
         )

@@ -166,8 +166,10 @@ class _Scaled(SpikeRule):
         return True
 
     def count(self, call: Call, counts: Mapping[fx.Node, Any]) -> Any:
-        [found] = [counts[leaf] for leaf in call.leaves() if leaf in counts]
-        return found.expand(call.value.shape)
+        # the first: of x.type_as(y) and x.to(y) only the type of y is read
+        return next(counts[leaf] for leaf in call.leaves() if leaf in counts).expand(
+            call.value.shape
+        )
 
     def quantum(self, call: Call, quanta: Mapping[fx.Node, Any]) -> Any:
         with torch.no_grad():

@@ -204,16 +204,13 @@ class Plan:
         return window is not None and shape[1] * window[0] * window[1] <= LARGEST
 
     def _only_reshapes(self, node: fx.Node) -> bool:
-        """``flatten(1)`` of a packed map, or an adaptive pool to the size that it has already."""
+        """``flatten(1)`` of a packed map."""
         source = source_of(node)
         if not isinstance(source, fx.Node) or not in_time(source):
             return False
         before, after = source.meta.get("shape"), node.meta.get("shape")
         if before is None or after is None:
             return False
-        if _taken_as(node) == "average":
-            window = window_of(node, self._network, tuple(before[2:])) if len(before) == 4 else None
-            return before == after and window == (1, 1)
         pooled = _taken_as(source) == "average" and self._is_side_by_side(source)
         one_map = source in self.packed or pooled or self._only_reshapes(source)
         flat = [before[0], math.prod(before[1:])]

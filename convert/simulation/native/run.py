@@ -365,7 +365,8 @@ class NativeRun(Run):
                 if source in values:
                     stand_ins[source] = values[source]
         values[node] = self._folded_shape(node, stand_ins, steps)
-        self.network.check_guard(node, values[node])
+        if node not in self.static:  # where it is, the decision has been checked
+            self.network.check_guard(node, values[node])
 
 
 def _rank(node: fx.Node) -> int:
