@@ -317,7 +317,7 @@ class _Tried:
             return 0.0
         operands = [s for s in _factors(node) if _is_data(s)]
         if len(operands) == 1:
-            if operands[0].meta["spikes"]:
+            if operands[0].meta["spikes"] and _is_weighted(node, self.network):
                 return 0.0  # accumulates
             place = pytree.tree_leaves((node.args, node.kwargs)).index(operands[0])
             return float(self.weights_met(node, place).sum())
@@ -364,8 +364,10 @@ def _factors(node: fx.Node) -> list[fx.Node]:
 
 
 def _is_weighted(node: fx.Node, network: nn.Module) -> bool:
-    """Whether a node multiplies one stream by constants."""
-    return _multiplies(node, network) and len(list(filter(_is_data, _factors(node)))) == 1
+    """Whether a node multiplies one stream by constants, which are not made from its sizes."""
+    factors = _factors(node)
+    made = any(factor.meta["role"] == "shape" for factor in factors)
+    return _multiplies(node, network) and len(list(filter(_is_data, factors))) == 1 and not made
 
 
 def _ones(leaf: Any, values: dict[fx.Node, Any], zero: bool = False) -> Any:
