@@ -200,8 +200,12 @@ def why_not_native(layers: Iterable[NeuronLayer]) -> str | None:
     layers = list(layers)
     if not layers or any(layer.native_rule is not None for layer in layers):
         return None
-    labels = sorted({layer.model.label for layer in layers})
-    return f"there is no native code for {' and '.join(labels)} neurons"
+    return f"there is no native code for {neuron_labels(layers)} neurons"
+
+
+def neuron_labels(layers: Iterable[NeuronLayer]) -> str:
+    """The names of layers' neurons for people, each once: "IF and signed (−1…1)"."""
+    return " and ".join(sorted({layer.model.label for layer in layers}))
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:

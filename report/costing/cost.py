@@ -210,7 +210,7 @@ class _Baseline:
 def _notes(info: dict[str, Any]) -> list[str]:
     levels = "/".join(map(str, info["levels_per_timestep"]))
     return [
-        f"{info['images']} images; T={info['timesteps']}; {info.get('neuron', 'neurons')}, "
+        f"{info['images']} images; T={info['timesteps']}; {info['neuron_label']}, "
         f"{levels} levels per timestep; {info['latency']}; readout: {info['readout']}; "
         f"input: {info['encoding']}.",
         f"Energy: {info['energy_table']}.",

@@ -57,7 +57,7 @@ def _caption(name: str, curve: Measured) -> str:
     """The facts that a number of timesteps has to be quoted with."""
     info, last = curve.info, curve.rows[-1]
     levels = "/".join(map(str, info["levels_per_timestep"]))
-    made = f"{info.get('source', 'network')}, {info.get('neuron', 'spiking')}"
+    made = f"{info.get('source', 'network')}, {info['neuron_label']}"
     return (
         f"{name}: {made}".removeprefix(": ")
         + f": {levels} levels per timestep, {last['spikes_per_neuron']:.1f} spikes per neuron at "

@@ -11,7 +11,7 @@ from spikeport.convert import SpikingNetwork, build
 from spikeport.convert.batches import images_and_labels, stream
 from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.neurons import KINDS
-from spikeport.convert.neurons.layer import levels_per_timestep
+from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.outputs import flat, is_float, tensors
 from spikeport.convert.simulation.chunk_size import bytes_in_time
 from spikeport.convert.simulation.run import Run, require_timesteps
@@ -207,6 +207,7 @@ class _Inspecting:
     def _info(self, compared: bool) -> dict[str, Any]:
         levels = levels_per_timestep(self.network.neurons.values())
         return {
+            "neuron_label": neuron_labels(self.network.neurons.values()),
             **self.network.info,
             "images": self.images,
             "swap_images": self.swap_images,

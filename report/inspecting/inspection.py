@@ -124,7 +124,7 @@ class Inspection:
             f"Output error {info['output_error']:.3f} of the output's size (root mean square); the "
             f"parts explain {self.explained:.0%} of it. Gain: share of the error that goes if the "
             f"layer were exact, on {info['swap_images']} images.",
-            f"{info['images']} images, T={info['timesteps']}; {info.get('neuron', 'neurons')}, "
+            f"{info['images']} images, T={info['timesteps']}; {info['neuron_label']}, "
             f"{levels} levels per timestep; {info['latency']}; readout: {info['readout']}.",
             f"{self.spike_driven:.1%} of the operations in time are accumulates{driven}.",
             against,
@@ -145,7 +145,7 @@ def _figure(found: Inspection) -> "Figure":
 
     info = found.info
     caption = (
-        f"{info.get('source', 'network')}, {info.get('neuron', 'neurons')}, T={info['timesteps']}: "
+        f"{info.get('source', 'network')}, {info['neuron_label']}, T={info['timesteps']}: "
         f"output error {info['output_error']:.3f}, explained {found.explained:.0%}"
     )
     return draw_error_bars(found.rows, PARTS, caption)

@@ -140,7 +140,7 @@ def made(subject: MeasuredNetwork) -> list[tuple[str, str]]:
     facts = [
         ("Source network", _source(subject)),
         ("Checkpoint", info.get("checkpoint") or ""),
-        ("Neuron", info.get("neuron", "")),
+        ("Neuron", _neuron(subject.curve.info)),
         ("Recipe", info.get("recipe", "")),
         ("Passes", ", ".join(info.get("passes", []))),
         ("Calibrated for", f"T = {T}" if T else "any number of timesteps"),
@@ -165,11 +165,11 @@ def measured(subject: MeasuredNetwork, environment: dict[str, str]) -> list[tupl
 def recipe(subject: MeasuredNetwork) -> str:
     """Python that converts the source network in the same way."""
     info = subject.info
-    passes, neuron = info.get("passes", []), _neuron(info)
-    neuron = repr(neuron) if neuron in KINDS else f"sp.{neuron}"
+    passes = info.get("passes", [])
     named = info.get("recipe", "default")
     recipe = repr(named) if named != "custom" else f"[{', '.join(passes)}]"
-    options = [f"neuron={neuron}", f"recipe={recipe}"]
+    options = [f"neuron={_constructor(info['neuron'])}"] if "neuron" in info else []
+    options.append(f"recipe={recipe}")
     if info.get("calibrated_for_timesteps"):
         options.append(f"timesteps={info['calibrated_for_timesteps']}")
     if info.get("checkpoint"):
@@ -185,10 +185,13 @@ def _source(subject: MeasuredNetwork) -> str:
 
 
 def _neuron(info: dict[str, Any]) -> str:
-    """The kind by its name, if it has one, or without what is usual."""
-    text = str(info.get("neuron", "spiking neurons"))
-    named = {repr(spec): name for name, spec in KINDS.items()}
-    return named.get(text) or text.replace(", leak=1.0, hard_reset=False", "")
+    return str(info["neuron_label"])
+
+
+def _constructor(text: str) -> str:
+    """A neuron's name in KINDS, or how it is made, from its ``repr``."""
+    named = {repr(model): repr(name) for name, model in KINDS.items()}
+    return named.get(text) or f"sp.{text}".replace(", leak=1.0, hard_reset=False", "")
 
 
 def _levels(subject: MeasuredNetwork) -> str:

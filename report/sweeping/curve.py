@@ -79,7 +79,7 @@ class Curve:
         analog = self.info["analog_layers"]
         aim = self.info.get("calibrated_for_timesteps")
         notes = [
-            f"{self.info['images']} images; {self.info.get('neuron', 'neurons')}, {levels} levels "
+            f"{self.info['images']} images; {self.info['neuron_label']}, {levels} levels "
             f"per timestep; {self.info['latency']}; readout: {self.info['readout']}; input: "
             f"{self.info['encoding']}.",
             f"Energy: {self.info['energy_table']}.",

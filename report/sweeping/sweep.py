@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import images_and_labels, stream
-from spikeport.convert.neurons.layer import levels_per_timestep
+from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
@@ -205,6 +205,7 @@ class _SweepTally:
         scored = self.labelled and self.classifies
         levels = levels_per_timestep(self.network.neurons.values())
         return {
+            "neuron_label": neuron_labels(self.network.neurons.values()),
             **self.network.info,
             "images": self.images,
             "labeled_images": self.labelled,

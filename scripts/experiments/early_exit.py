@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batches = list(loader(rest, options.batch_size))
     wanted, last = options.early_exit or 0.99, options.timesteps
     print(
-        f"{options.network}: {network.info['neuron']}, backend {options.backend}, batches of "
+        f"{options.network}: {network.info['neuron_label']}, backend {options.backend}, batches of "
         f"{options.batch_size}; threshold for {wanted:g} agreement on {len(held_out)} images, "
         f"{len(rest)} others evaluated"
     )

@@ -46,7 +46,7 @@ def curves(draw, least=1):
     for name in draw(st.lists(names, min_size=least, max_size=6, unique=True)):
         info = {
             "source": draw(names),
-            "neuron": "Neuron(max_up=4, max_down=4, leak=1.0, hard_reset=False)",
+            "neuron_label": draw(names),
             "levels_per_timestep": [9],
             "readout": "mean of the output over timesteps 1..T",
             "source_energy_uj": draw(joules),
@@ -138,7 +138,12 @@ def test_larger_events_have_longer_marks_and_the_smallest_is_seen():
 def small_curve():
     row = {"top1": None, "agreement": 0.5, "output_error": 0.1, "spikes_per_neuron": 1.0}
     rows = [{"timesteps": t, "energy_uj": 2e-5 * t, **row} for t in (1, 2, 4)]
-    info = {"source": "<a> & $b$ 名", "levels_per_timestep": [3], "readout": "mean"}
+    info = {
+        "source": "<a> & $b$ 名",
+        "neuron_label": "multi-level (−4…4)",
+        "levels_per_timestep": [3],
+        "readout": "mean",
+    }
     return Curve(rows, {**info, "source_energy_uj": 1e-4})
 
 
