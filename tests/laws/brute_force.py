@@ -94,12 +94,12 @@ class _Recorded(Run):
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         before = self.state.get(node)
         out = super()._in_time(node, values, steps)
-        if node.meta["spikes"] and isinstance(out, Tensor):
+        emits = node.meta["role"] in ("neuron", "difference", "signal")
+        if emits and node.meta["spikes"] and isinstance(out, Tensor):
             emitted = out.unflatten(0, (steps, -1))
             if node.meta["role"] == "neuron":
                 emitted = self.network.neuron(str(node.target)).events(emitted, before)
-            if node.meta["role"] in ("neuron", "difference", "signal"):
-                self.emitted[node] = emitted
+            self.emitted[node] = emitted
         return out
 
 

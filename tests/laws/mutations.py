@@ -31,12 +31,14 @@ class Mutation(NamedTuple):
         file: of the sources.
         old, new: what is replaced (once), by what.
         tests: those that should notice, as pytest takes them.
+        names: which of them, as pytest's ``-k`` takes it; all of them are in the default run.
     """
 
     file: str
     old: str
     new: str
     tests: str
+    names: str = ""
 
 
 MUTATIONS = (
@@ -45,8 +47,20 @@ MUTATIONS = (
     Mutation(f"{ROWS}/moving.py", '("concat", "concatenate")', '("concat",)', ALIASES),
     Mutation(f"{ROWS}/activations.py", '"sigmoid", "expit"', '"sigmoid"', ALIASES),
     Mutation(f"{OPERATIONS}/spelling.py", ", len(bare)", "", ALIASES),
-    Mutation(f"{ROWS}/activations.py", '("input", "min", "max")', '("input", "max", "min")', LAWS),
-    Mutation(f"{ROWS}/linear.py", 'method_arguments=("input", "condition", "other"),', "", LAWS),
+    Mutation(
+        f"{ROWS}/activations.py",
+        '("input", "min", "max")',
+        '("input", "max", "min")',
+        LAWS,
+        "clamp",
+    ),
+    Mutation(
+        f"{ROWS}/linear.py",
+        'method_arguments=("input", "condition", "other"),',
+        "",
+        LAWS,
+        "where or read",
+    ),
     # what it does in time
     Mutation(
         f"{ROWS}/activations.py",
@@ -54,20 +68,28 @@ MUTATIONS = (
         '"softmax",\n        "linear"',
         LAWS,
     ),
-    Mutation(f"{ROWS}/products.py", 'linear_in=("input",),', "", LAWS),
-    Mutation("convert/graph/roles.py", "len(changing) == 1 and", "len(changing) >= 1 and", LAWS),
-    Mutation(f"{ROWS}/linear.py", "acts=_keeps_values,", "", LAWS),
-    Mutation("convert/graph/roles.py", 'row.in_time == "shape"', "False", LAWS),
+    Mutation(f"{ROWS}/products.py", 'linear_in=("input",),', "", LAWS, "div"),
+    Mutation(
+        "convert/graph/roles.py",
+        "len(changing) == 1 and",
+        "len(changing) >= 1 and",
+        LAWS,
+        "mul or matmul",
+    ),
+    Mutation(f"{ROWS}/linear.py", "acts=_keeps_values,", "", LAWS, "to-"),
+    Mutation("convert/graph/roles.py", 'row.in_time == "shape"', "False", LAWS, "like or new"),
     # what becomes of spikes
     Mutation(
         f"{OPERATIONS}/spikes.py", "return not any(_is_constant", "return any(_is_constant", LAWS
     ),
-    Mutation(f"{OPERATIONS}/spikes.py", 'startswith("nearest")', 'startswith("")', LAWS),
-    Mutation(f"{OPERATIONS}/spikes.py", "total = total + each", "total = total", LAWS),
+    Mutation(
+        f"{OPERATIONS}/spikes.py", 'startswith("nearest")', 'startswith("")', LAWS, "interpolate"
+    ),
+    Mutation(f"{OPERATIONS}/spikes.py", "total = total + each", "total = total", LAWS, "add"),
     Mutation(
         f"{OPERATIONS}/spikes.py", "_without_values(call.values[node])", "call.values[node]", LAWS
     ),
-    Mutation(f"{OPERATIONS}/spikes.py", "filler is None or", "True or", LAWS),
+    Mutation(f"{OPERATIONS}/spikes.py", "filler is None or", "True or", LAWS, "masked"),
     # counting
     Mutation(
         f"{OPERATIONS}/windows.py",
@@ -75,8 +97,12 @@ MUTATIONS = (
         "**sizes, ceil_mode=ceil_mode",
         LAWS,
     ),
-    Mutation(f"{OPERATIONS}/windows.py", "return count.sum(dims", "return count.mean(dims", LAWS),
-    Mutation(f"{OPERATIONS}/windows.py", "pooled = pooled * sizes", "pooled = pooled", LAWS),
+    Mutation(
+        f"{OPERATIONS}/windows.py", "return count.sum(dims", "return count.mean(dims", LAWS, "mean"
+    ),
+    Mutation(
+        f"{OPERATIONS}/windows.py", "pooled = pooled * sizes", "pooled = pooled", LAWS, "adaptive"
+    ),
     Mutation(
         f"{OPERATIONS}/macs.py", "layer.out_channels // layer.groups", "layer.out_channels", LAWS
     ),
@@ -86,10 +112,22 @@ MUTATIONS = (
         "layer.stride, 0, layer.dilation",
         LAWS,
     ),
-    Mutation(f"{OPERATIONS}/macs.py", "scores // query.shape[-1] * value.shape[-1]", "0", LAWS),
-    Mutation(f"{OPERATIONS}/macs.py", "steps * sum(", "1 * sum(", LAWS),
-    Mutation(f"{ROWS}/products.py", "macs=of_einsum,", "", LAWS),
-    Mutation("report/operations/synapses.py", 'node.meta["role"] == "static"', "False", LAWS),
+    Mutation(
+        f"{OPERATIONS}/macs.py",
+        "scores // query.shape[-1] * value.shape[-1]",
+        "0",
+        LAWS,
+        "attention",
+    ),
+    Mutation(f"{OPERATIONS}/macs.py", "steps * sum(", "1 * sum(", LAWS, "lstm or gru"),
+    Mutation(f"{ROWS}/products.py", "macs=of_einsum,", "", LAWS, "einsum"),
+    Mutation(
+        "report/operations/synapses.py",
+        'node.meta["role"] == "static"',
+        "False",
+        LAWS,
+        "conv or linear",
+    ),
     Mutation("report/operations/synapses.py", "self.counts[name] + count if", "count if", RANDOM),
     Mutation("convert/graph/nodes.py", "name = _unused(name, used)", "pass", RANDOM),
     Mutation(
@@ -129,7 +167,13 @@ MUTATIONS = (
         "weight.shape[1],\n            weight.shape[0],",
         LAWS,
     ),
-    Mutation("convert/replace.py", "known[0].spikes.carries(known[1])", "True", LAWS),
+    Mutation(
+        "convert/replace.py",
+        "known[0].spikes.carries(known[1])",
+        "True",
+        LAWS,
+        "interpolate or pad",
+    ),
     Mutation(
         f"{OPERATIONS}/channels.py", "{first: other, other: first}.get(axis, axis)", "axis", LAWS
     ),
@@ -139,7 +183,7 @@ MUTATIONS = (
     Mutation(
         f"{OPERATIONS}/windows.py", "kernel if stride == kernel and fits", "kernel if fits", LAWS
     ),
-    Mutation("convert/simulation/run.py", "if emits(node):", "if False:", LAWS),
+    Mutation("convert/simulation/run.py", "if emits(node):", "if False:", LAWS, "max_pool"),
 )
 
 
@@ -155,7 +199,7 @@ def first_failure(mutation: Mutation) -> str | None:
         path.write_text(text.replace(mutation.old, mutation.new, 1), "utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [*command, mutation.tests],
+            [*command, mutation.tests, "-k", mutation.names],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
