@@ -36,6 +36,9 @@ SPELLINGS = {
     "x @ y": (lambda x: x @ x.mT, "matmul"),
     "torch.matmul": (lambda x: torch.matmul(x, x.mT), "matmul"),
     "x @ W": (lambda x: x @ SQUARE, "linear"),
+    "torch.mm": (lambda x: torch.mm(x.mean((2, 3)), SQUARE[:4])[..., None, None], "linear"),
+    "x.where": (lambda x: x.where(SQUARE > 0, torch.zeros(())), "where"),
+    "torch.where": (lambda x: torch.where(SQUARE > 0, x, torch.zeros(())), "where"),
     "W @ x": (lambda x: SQUARE @ x, "linear"),
     "torch.einsum": (lambda x: torch.einsum("bchw,wv->bchv", x, SQUARE), "linear"),
     "torch.linalg.norm": (

@@ -20,8 +20,6 @@ OPERATIONS = "convert/graph/operations"
 LAWS = "tests/laws/test_rows.py"
 RANDOM = "tests/laws/test_random_networks.py"
 ALIASES = "tests/convert/test_aliases.py"
-SYNAPSES = "tests/report/test_synapses.py"
-SAVING = "tests/convert/test_saving.py"
 
 
 class Mutation(NamedTuple):
@@ -54,19 +52,14 @@ MUTATIONS = (
         LAWS,
         "clamp",
     ),
-    Mutation(
-        f"{ROWS}/linear.py",
-        'method_arguments=("input", "condition", "other"),',
-        "",
-        LAWS,
-        "where or read",
-    ),
+    Mutation(f"{ROWS}/linear.py", 'method_arguments=("input", "condition", "other"),', "", ALIASES),
     # what it does in time
     Mutation(
         f"{ROWS}/activations.py",
         '"softmax",\n        "difference"',
         '"softmax",\n        "linear"',
         LAWS,
+        "softmax",
     ),
     Mutation(f"{ROWS}/products.py", 'linear_in=("input",),', "", LAWS, "div"),
     Mutation(
@@ -80,14 +73,22 @@ MUTATIONS = (
     Mutation("convert/graph/roles.py", 'row.in_time == "shape"', "False", LAWS, "like or new"),
     # what becomes of spikes
     Mutation(
-        f"{OPERATIONS}/spikes.py", "return not any(_is_constant", "return any(_is_constant", LAWS
+        f"{OPERATIONS}/spikes.py",
+        "return not any(_is_constant",
+        "return any(_is_constant",
+        LAWS,
+        "add or sub",
     ),
     Mutation(
         f"{OPERATIONS}/spikes.py", 'startswith("nearest")', 'startswith("")', LAWS, "interpolate"
     ),
     Mutation(f"{OPERATIONS}/spikes.py", "total = total + each", "total = total", LAWS, "add"),
     Mutation(
-        f"{OPERATIONS}/spikes.py", "_without_values(call.values[node])", "call.values[node]", LAWS
+        f"{OPERATIONS}/spikes.py",
+        "_without_values(call.values[node])",
+        "call.values[node]",
+        LAWS,
+        "cat",
     ),
     Mutation(f"{OPERATIONS}/spikes.py", "filler is None or", "True or", LAWS, "masked"),
     # counting
@@ -96,6 +97,7 @@ MUTATIONS = (
         "**sizes, ceil_mode=ceil_mode, divisor_override=1",
         "**sizes, ceil_mode=ceil_mode",
         LAWS,
+        "avg_pool",
     ),
     Mutation(
         f"{OPERATIONS}/windows.py", "return count.sum(dims", "return count.mean(dims", LAWS, "mean"
@@ -104,13 +106,18 @@ MUTATIONS = (
         f"{OPERATIONS}/windows.py", "pooled = pooled * sizes", "pooled = pooled", LAWS, "adaptive"
     ),
     Mutation(
-        f"{OPERATIONS}/macs.py", "layer.out_channels // layer.groups", "layer.out_channels", LAWS
+        f"{OPERATIONS}/macs.py",
+        "layer.out_channels // layer.groups",
+        "layer.out_channels",
+        LAWS,
+        "conv",
     ),
     Mutation(
         f"{OPERATIONS}/macs.py",
         "layer.stride, padding, layer.dilation",
         "layer.stride, 0, layer.dilation",
         LAWS,
+        "conv",
     ),
     Mutation(
         f"{OPERATIONS}/macs.py",
@@ -138,26 +145,35 @@ MUTATIONS = (
     ),
     # layers, files, copies
     Mutation(
-        f"{ROWS}/pooling.py", '_POOL = ("kernel_size", "stride", ', '_POOL = ("kernel_size", ', LAWS
+        f"{ROWS}/pooling.py",
+        '_POOL = ("kernel_size", "stride", ',
+        '_POOL = ("kernel_size", ',
+        LAWS,
+        "saved",
     ),
     Mutation(
         f"{ROWS}/weighted.py",
         '"dilation",\n    "groups",\n    "bias",\n    "padding_mode",\n)\n_TRANSPOSED',
         '"groups",\n    "bias",\n    "padding_mode",\n)\n_TRANSPOSED',
         LAWS,
+        "saved",
     ),
     Mutation(
         "convert/saving/node_arguments.py",
         '"slice": lambda parts: slice(*parts)',
         '"slice": tuple',
         LAWS,
+        "getitem",
     ),
-    Mutation("convert/graph/portable.py", "if isinstance(value, slice):", "if False:", LAWS),
+    Mutation(
+        "convert/graph/portable.py", "if isinstance(value, slice):", "if False:", LAWS, "getitem"
+    ),
     Mutation(
         "convert/graph/spiking_graph.py",
         "self.graph = copy.deepcopy(graph)",
         "self.graph = graph",
         LAWS,
+        "relu or maxpool or max_pool",
     ),
     # lifting, neurons, planning
     Mutation("convert/tracing/lift_products.py", "constant[0] != constant[1]", "False", ALIASES),
@@ -166,6 +182,7 @@ MUTATIONS = (
         "weight.shape[1] * groups,\n            weight.shape[0],",
         "weight.shape[1],\n            weight.shape[0],",
         LAWS,
+        "conv",
     ),
     Mutation(
         "convert/replace.py",
@@ -175,13 +192,25 @@ MUTATIONS = (
         "interpolate or pad",
     ),
     Mutation(
-        f"{OPERATIONS}/channels.py", "{first: other, other: first}.get(axis, axis)", "axis", LAWS
+        f"{OPERATIONS}/channels.py",
+        "{first: other, other: first}.get(axis, axis)",
+        "axis",
+        LAWS,
+        "transpose",
     ),
     Mutation(
-        "convert/simulation/native/plan.py", "first += part.meta", "first += 0 * part.meta", LAWS
+        "convert/simulation/native/plan.py",
+        "first += part.meta",
+        "first += 0 * part.meta",
+        LAWS,
+        "cat",
     ),
     Mutation(
-        f"{OPERATIONS}/windows.py", "kernel if stride == kernel and fits", "kernel if fits", LAWS
+        f"{OPERATIONS}/windows.py",
+        "kernel if stride == kernel and fits",
+        "kernel if fits",
+        LAWS,
+        "avg_pool2d",
     ),
     Mutation("convert/simulation/run.py", "if emits(node):", "if False:", LAWS, "max_pool"),
 )

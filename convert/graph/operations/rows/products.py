@@ -55,6 +55,7 @@ ROWS = [
             Example(lambda x: (x, 2.0)),
             Example(lambda x: (x, torch.linspace(0.5, 1.5, 6))),
             Example(lambda x: (x, 1 + x.roll(1, 2))),
+            Example(lambda x: (torch.tensor(2.0), 1 + x)),
         ),
     ),
     Operation(
