@@ -13,7 +13,6 @@ from tqdm import tqdm
 from spikeport.calibration.recipe import Pass, run_passes
 from spikeport.calibration.threshold import check_timesteps
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.convert.batches import images_and_labels
 from spikeport.convert.outputs import flat
 
 HELD_OUT = 4  # every fourth image
@@ -54,8 +53,8 @@ class BestOf:
         bar = tqdm(self.candidates, desc="recipes tried", leave=False, disable=not progress)
         for passes in bar:
             _restore(network, start)
-            run_passes(network, _Part(batches, held_out=False), passes, progress)
-            errors = self._errors(network, source, _Part(batches, held_out=True))
+            run_passes(network, _Part(network, batches, held_out=False), passes, progress)
+            errors = self._errors(network, source, _Part(network, batches, held_out=True))
             share = _earliest(errors)
             error = float(errors[share].mean())
             trials.append({"passes": [*map(repr, passes)], "delay": share, "error": error})
@@ -101,13 +100,13 @@ def _earliest(errors: dict[float, Tensor]) -> float:
 class _Part:
     """The images of some data that are, or are not, held out."""
 
-    def __init__(self, batches: Iterable[Any], held_out: bool) -> None:
-        self._batches, self._held_out = batches, held_out
+    def __init__(self, network: SpikingNetwork, batches: Iterable[Any], held_out: bool) -> None:
+        self._network, self._batches, self._held_out = network, batches, held_out
 
     def __iter__(self) -> Iterator[Tensor]:
         first = 0
         for batch in self._batches:
-            images, _ = images_and_labels(batch)
+            images = self._network.take_apart(batch).x
             places = torch.arange(first, first + len(images))
             chosen = ((places + 1) % HELD_OUT == 0) == self._held_out
             first += len(images)

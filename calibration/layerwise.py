@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.calibration.threshold import check_timesteps
 from spikeport.convert import NeuronLayer, SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 from spikeport.convert.graph.nodes import attribute
 from spikeport.convert.saving.layers import own_tensors
 from spikeport.convert.simulation.chunk_size import bytes_in_time
@@ -159,7 +159,7 @@ def run_layerwise(
     portion, seen = 0, 0
     enough = max(one.enough for one in passes)
     for batch in stream(batches, f"calibrating on {timesteps} timesteps", progress):
-        images, _ = images_and_labels(batch)
+        images = network.take_apart(batch).x
         network.check_input(images)
         if portion or not any(one.sets_thresholds for one in passes):
             network.check_calibrated()

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import check_timesteps, fit_threshold
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 from spikeport.convert.neurons import NeuronModel
 
 FRONTIER = 2000  # combinations kept after each layer
@@ -75,7 +75,7 @@ class LevelBudget:
             for levels in self.levels:
                 _require_levels(name, neuron.model, levels)
         network.check_calibrated()
-        images = _first_images(batches, self.images)
+        images = _first_images(network, batches, self.images)
         wanted = _log_softmax(network.analog(images))
         costs: dict[str, list[tuple[float, float]]] = {}
         everything = 0
@@ -160,10 +160,10 @@ def best_choice(layers: list[list[tuple[float, float]]], budget: float) -> list[
     return list(frontier[-1][2]) if frontier else None
 
 
-def _first_images(batches: Iterable[Any], wanted: int) -> Tensor:
+def _first_images(network: SpikingNetwork, batches: Iterable[Any], wanted: int) -> Tensor:
     found: list[Tensor] = []
     for batch in stream(batches, "", progress=False):
-        found.append(images_and_labels(batch)[0])
+        found.append(network.take_apart(batch).x)
         if sum(map(len, found)) >= wanted:
             break
     return torch.cat(found)[:wanted]

@@ -19,7 +19,7 @@ from spikeport.calibration.threshold import (
     warn_if_silent,
 )
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LocalThresholdBalancing:
         ranges = {name: n.threshold.new_zeros(n.channels) for name, n in neurons.items()}
         balanced = {name: self._balance(n, ranges[name]) for name, n in neurons.items()}
         with activations(network, balanced):
-            for images in _repeated(batches, self.iterations, progress):
+            for images in _repeated(network, batches, self.iterations, progress):
                 network.analog(images)
         for name, neuron in neurons.items():
             require_finite(name, ranges[name])
@@ -96,7 +96,9 @@ class LocalThresholdBalancing:
         return of_relu if neuron.low == 0 else of_linear
 
 
-def _repeated(batches: Iterable[Any], iterations: int, progress: bool) -> Iterator[Tensor]:
+def _repeated(
+    network: SpikingNetwork, batches: Iterable[Any], iterations: int, progress: bool
+) -> Iterator[Tensor]:
     """Images of as many batches as wanted, from the start again when the data end."""
     bar = tqdm(
         total=iterations, desc="balancing thresholds", unit="batch", delay=2, disable=not progress
@@ -105,7 +107,7 @@ def _repeated(batches: Iterable[Any], iterations: int, progress: bool) -> Iterat
     with bar:
         while True:
             for batch in stream(batches, "", progress=False):
-                yield images_and_labels(batch)[0]
+                yield network.take_apart(batch).x
                 bar.update()
                 done += 1
                 if done == iterations:

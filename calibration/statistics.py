@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 
 BINS = 2048
 
@@ -121,7 +121,7 @@ def watch_currents(
         add(name, current)
 
     for batch in stream(batches, "calibrating", progress):
-        network.analog(images_and_labels(batch)[0], observe)
+        network.analog(batch, observe)
 
 
 def require_finite(name: str, values: Tensor) -> None:

@@ -13,7 +13,7 @@ from spikeport.calibration.best_of import distances
 from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import fit_threshold
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
-from spikeport.convert.batches import images_and_labels
+from spikeport.convert.batches import stream
 
 AT_ONCE = 8  # images whose activations are kept for a gradient
 SMALLEST = 0.125  # range, relative to the one at the start; the largest is the start's double
@@ -69,9 +69,11 @@ class ThresholdTuning:
         quantizers = {
             name: _Quantizer(neuron, self.levels) for name, neuron in network.neurons.items()
         }
-        parts = [part for batch in batches for part in images_and_labels(batch)[0].split(AT_ONCE)]
-        if not parts:
-            raise ConversionError("no calibration data: the batches are empty")
+        parts = [
+            part
+            for batch in stream(batches, "reading images", progress)
+            for part in network.take_apart(batch).x.split(AT_ONCE)
+        ]
         values = [value for one in quantizers.values() for value in (one.log_range, one.offset)]
         optimizer = torch.optim.Adam(values, self.rate, (0.9, 0.99))
         steps = self.epochs * len(parts)

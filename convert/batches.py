@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from spikeport.convert import processes
@@ -249,7 +249,7 @@ def _as_the_network(x: Tensor, like: Tensor) -> Tensor:
     if x.dtype != like.dtype and like.is_floating_point():
         warnings.warn(
             f"the input is {x.dtype} and the network {like.dtype}: it is cast",
-            stacklevel=4,
+            stacklevel=1,
         )
         x = x.to(like.dtype)
     return x if x.device == like.device else x.to(like.device)
@@ -290,3 +290,25 @@ def _kind(value: Any) -> str:
         inside = ", ".join(map(_kind, value[:3])) + (", …" if len(value) > 3 else "")
         return f"a {type(value).__name__} ({inside})"
     return f"a {type(value).__name__}"
+
+
+def target_tensors(batch: Batch) -> Any:
+    """The targets of a batch with tensors in the places of arrays and lists of numbers.
+
+    All lie on the input's device, floating point ones have its type.
+    """
+    return _on(batch.target, batch.x)
+
+
+def _on(value: Any, x: Tensor) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _on(one, x) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        numbers = _of_list(value)
+        if numbers is None:
+            return [_on(one, x) for one in value]
+        value = numbers
+    tensor = _tensor(value, "the target")
+    if tensor is None:
+        return value
+    return tensor.to(x.device, x.dtype if tensor.is_floating_point() else None)

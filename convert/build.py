@@ -16,6 +16,7 @@ from spikeport.convert.graph.roles import assign_roles, in_time
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.replace import make_inputs_spike, replace_activations
+from spikeport.convert.single_image import is_single_image
 from spikeport.convert.staircases import replace_staircases
 from spikeport.convert.tracing.normalize import normalize
 from spikeport.convert.tracing.source_copy import check_source, copied
@@ -52,7 +53,16 @@ def build(
     check_source(model)
     # at full precision, also where a training loop calls this in an autocast region
     with torch.autocast(example.device.type, enabled=False):
-        return _checked(model, example, neuron, analog_bottlenecks, simplify)
+        try:
+            return _checked(model, example, neuron, analog_bottlenecks, simplify)
+        except Exception as cause:
+            if is_single_image(model, example):
+                raise ConversionError(
+                    f"the first batch is {list(example.shape)}, which the model takes for a single "
+                    f"image; pass batches, of one {[1, *example.shape]} (x[None]), or "
+                    "DataLoader(dataset, batch_size=32) of a data set"
+                ) from cause
+            raise
 
 
 def _checked(

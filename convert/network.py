@@ -39,7 +39,7 @@ class SpikingNetwork(SpikingGraph):
         """The presentation of an input over the timesteps; saved with the network.
 
         Set it to ``"constant"`` (the default: a constant current), ``"poisson"``, ``"ttfs"`` (time
-        to first spike), ``"frames"`` (event frames: inputs are [T, B, C, ...]) or an object with
+        to first spike), ``"frames"`` (event frames: inputs are [B, T, C, ...]) or an object with
         options such as ``Poisson(seed=1)``. Calibration and the analog reading do not know it.
         """
         return self._encoding
@@ -54,7 +54,8 @@ class SpikingNetwork(SpikingGraph):
         With a ``readout_delay`` the mean is over the last of them only.
 
         Args:
-            x: images or features, [B, C, ...], presented as ``encoding`` says.
+            x: images or features, [B, C, ...], presented as ``encoding`` says; or a batch that
+                holds them, see ``convert.batches``.
             timesteps: T >= 1.
             chunk: timesteps simulated at once; chosen from the tensor sizes by default.
 
@@ -64,7 +65,7 @@ class SpikingNetwork(SpikingGraph):
         Raises:
             ConversionError: timesteps < 1, an input of another shape, an uncalibrated neuron.
         """
-        require_timesteps(timesteps)
+        timesteps = require_timesteps(timesteps)
         [(_, output)] = self.readouts(x, [timesteps], chunk)
         return output
 
@@ -74,8 +75,8 @@ class SpikingNetwork(SpikingGraph):
         An encoding with a period longer than a timestep gives answers at its multiples only; the
         others are on the way there.
         """
-        require_timesteps(timesteps)
-        self._check_run(x, timesteps, chunk)
+        timesteps = require_timesteps(timesteps)
+        x = self._checked(x, timesteps, chunk)
         outputs = [y for _, y in self._windows(x, range(1, timesteps + 1), chunk, None)]
         return map_tensors(lambda *times: torch.stack(times), *outputs)
 
@@ -83,9 +84,8 @@ class SpikingNetwork(SpikingGraph):
         self, x: Tensor, timesteps: int, chunk: int | None = None, observe: Observer | None = None
     ) -> Any:
         """The outputs at every timestep, chunk by chunk; see ``simulate``."""
-        require_timesteps(timesteps)
-        self._check_run(x, timesteps, chunk)
-        return simulate(self, x, timesteps, chunk, observe)
+        timesteps = require_timesteps(timesteps)
+        return simulate(self, self._checked(x, timesteps, chunk), timesteps, chunk, observe)
 
     def readouts(
         self,
@@ -104,11 +104,11 @@ class SpikingNetwork(SpikingGraph):
             chunk: timesteps simulated at once.
             watch: called with what each layer emitted; see ``simulate.decode``.
         """
-        if not wanted or list(wanted) != sorted(set(map(require_timesteps, wanted))):
-            raise ConversionError(f"the timesteps {list(wanted)} are not one or more, ascending")
+        wanted = list(map(require_timesteps, wanted))
+        if not wanted or wanted != sorted(set(wanted)):
+            raise ConversionError(f"the timesteps {wanted} are not one or more, ascending")
         self.encoding.check_readout(wanted)
-        self._check_run(x, wanted[-1], chunk)
-        return self._windows(x, wanted, chunk, watch)
+        return self._windows(self._checked(x, wanted[-1], chunk), wanted, chunk, watch)
 
     def _windows(
         self, x: Tensor, wanted: Sequence[int], chunk: int | None, watch: Watcher | None
@@ -144,16 +144,18 @@ class SpikingNetwork(SpikingGraph):
         Raises:
             ConversionError: as ``forward``, or a network that is no classifier.
         """
-        require_timesteps(timesteps)
+        timesteps = require_timesteps(timesteps)
         self.encoding.check_readout(exit.times(timesteps))
-        self._check_run(x, timesteps, None)
-        return run_until_sure(self, x, timesteps, exit, watch)
+        return run_until_sure(self, self._checked(x, timesteps, None), timesteps, exit, watch)
 
-    def _check_run(self, x: Tensor, timesteps: int, chunk: int | None) -> None:
+    def _checked(self, batch: Any, timesteps: int, chunk: int | None) -> Tensor:
+        """The input of a batch, once it is sure that the network can be run on it."""
         if chunk is not None:
             require_timesteps(chunk)
+        x = self.take_apart(batch).x
         self.encoding.check(self, x, timesteps)
         self.check_calibrated()
+        return x
 
     def analog_layers(self) -> list[str]:
         """Weighted layers whose input changes in time but is not spikes: a MAC per timestep."""

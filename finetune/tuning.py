@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from spikeport.calibration import calibrate, check_recipe
 from spikeport.convert import KINDS, ConversionError, SpikingNetwork, processes
-from spikeport.convert.batches import images_and_labels
+from spikeport.convert.batches import check_data
 from spikeport.convert.saving.container import load, save
 from spikeport.convert.saving.digest import digest
 from spikeport.convert.simulation.input_encoding import Constant
 from spikeport.finetune.gradient.batch_norms import keep_norms
 from spikeport.finetune.neuron.trainable import trainable
 from spikeport.finetune.training.data import Data, Teacher, check_teacher
+from spikeport.finetune.training.evaluation import has_targets, known_labels
 from spikeport.finetune.training.folder import TrainingFolder
 from spikeport.finetune.training.losses import WeightedSum, default_losses
 from spikeport.finetune.training.plan import FineTuning
@@ -38,6 +39,7 @@ def finetune(
     plan: FineTuning | None = None,
     validation: Iterable[Any] | None = None,
     output: str | os.PathLike[str] | None = None,
+    on_epoch: Callable[[dict[str, float], SpikingNetwork], None] | None = None,
     progress: bool = True,
 ) -> SpikingNetwork:
     """Train a converted network's weights, thresholds and initial potentials for few timesteps.
@@ -47,18 +49,21 @@ def finetune(
     ``finetune.distributed.loader``), and all return the same network.
 
     Args:
-        snn: from ``to_snn`` or ``load``, on the device to train on; not modified. It returns class
-            scores, [B, K] with K >= 2.
-        loader: list or DataLoader of (images [B, C, ...], labels [B]), or of images alone; labels
-            that are all below 0 are none.
+        snn: from ``to_snn`` or ``load``, on the device to train on; not modified.
+        loader: list or DataLoader of batches, see ``convert.batches``: (images [B, C, ...], labels
+            [B]), (images, targets of any kind) for a loss of your own, or images alone; labels
+            that are all below 0 are none. A stream without a length is read once more to count
+            its batches.
         timesteps: T; or several, of which each step draws one (mixed timesteps).
         epochs: >= 1.
-        teacher: the source network in eval mode, or any function from images to logits [B, K];
-            distilled from, and what answers are compared with where there are no labels.
+        teacher: the source network in eval mode, or any function from images to answers like the
+            network's; distilled from, and compared with where there are no labels.
         plan: losses, gradient, learning rates and so on; by default ``FineTuning()``.
         validation: batches to measure on after every epoch, like ``loader``.
         output: folder for the log (log.csv) and the state after each epoch; called again with the
             same arguments, a stopped training goes on and ends with the same numbers.
+        on_epoch: called after every epoch with its row of the log and the network as it is then,
+            converted.
         progress: show bars.
 
     Returns:
@@ -76,14 +81,20 @@ def finetune(
     _check(snn, loader, teacher, validation, plan)
     if plan.recipe is not None:
         check_recipe(plan.recipe, schedule.first)
-    data = Data(loader, validation, teacher, snn)
+    data = Data(loader, validation, teacher, snn, plan.select)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        images, labels = data.first()
+        first = data.first()
+        classes = data.classes(first)
+        has = {
+            "scores": classes is not None,
+            "labels": known_labels(first, classes) is not None,
+            "targets": has_targets(first.target),
+            "teacher": teacher is not None,
+        }
         if plan.losses is None:
-            plan = replace(plan, losses=default_losses(labels is not None, teacher is not None))
-        _check_losses(plan, labels is not None, teacher, snn)
-        classes = data.classes(images, labels)
+            plan = replace(plan, losses=default_losses(**has))
+        _check_losses(plan, has, snn)
         files = _Files(output, data, schedule, plan)
         start = files.network_at_start() or _fitted(snn, loader, plan, schedule.first, progress)
         start = processes.from_first(start)
@@ -96,7 +107,13 @@ def finetune(
         training = SpikingTraining(network, schedule, plan, data, classes, progress)
         if files.state is not None:
             training.restore(files.state)
-        training.run(lambda: files.keep(training))
+
+        def after_epoch() -> None:
+            files.keep(training)
+            if on_epoch is not None:
+                on_epoch(dict(training.rows[-1]), training.result())
+
+        training.run(after_epoch)
         result = training.result(best=plan.patience is not None)
     result.info["finetuned"] = _described(schedule, plan)
     return result
@@ -120,11 +137,9 @@ def _check(
             f"the network's input is presented as {snn.encoding}, and fine-tuning presents it as a "
             "constant current; set snn.encoding = 'constant'"
         )
-    if not hasattr(loader, "__len__") or isinstance(loader, Iterator):
-        raise ConversionError(
-            f"the data is a {type(loader).__name__} without a length or to be read only once; "
-            "pass a list of batches or a DataLoader over a data set with a length"
-        )
+    check_data(loader)
+    if validation is not None:
+        check_data(validation)
     if plan.patience is not None and validation is None:
         raise ConversionError("patience needs validation data to measure on; pass validation=")
     check_teacher(teacher)
@@ -154,9 +169,16 @@ def _check_quantized(snn: SpikingNetwork) -> None:
             )
 
 
-def _check_losses(
-    plan: FineTuning, labelled: bool, teacher: Teacher | None, snn: SpikingNetwork
-) -> None:
+WANTED = {
+    "scores": "answers that are class scores, [B, K] with K >= 2; take a loss of your own, as "
+    "losses=[nn.MSELoss()], or select= the part of the answer that is",
+    "labels": "class labels; pass pairs (images, labels [B])",
+    "targets": "targets; pass pairs (images, targets)",
+    "teacher": "a teacher; pass teacher=the source network",
+}
+
+
+def _check_losses(plan: FineTuning, has: dict[str, bool], snn: SpikingNetwork) -> None:
     losses = WeightedSum(plan.terms)
     reading = losses.needs("activations")
     if reading and "finetuned" in snn.info:
@@ -164,13 +186,10 @@ def _check_losses(
             f"{', '.join(reading)} need(s) the source network's activations, and this network's "
             "weights were fine-tuned before; leave it out, or start from the converted network"
         )
-    for what, there in (("labels", labelled), ("teacher", teacher is not None)):
+    for what, advice in WANTED.items():
         wanting = losses.needs(what)
-        if wanting and not there:
-            raise ConversionError(
-                f"{', '.join(wanting)} need(s) {what}; pass "
-                + ("pairs (images, labels)" if what == "labels" else "teacher=the source network")
-            )
+        if wanting and not has[what]:
+            raise ConversionError(f"{', '.join(wanting)} need(s) {advice}")
 
 
 def _fitted(
@@ -189,10 +208,9 @@ def _fitted(
 
 def _first_images(loader: Iterable[Any], network: SpikingNetwork) -> list[Tensor]:
     """Batches to fit thresholds and norms to, where the network is."""
-    device = next(network.parameters()).device
     images: list[Tensor] = []
     for batch in loader:
-        images.append(images_and_labels(batch)[0].to(device))
+        images.append(network.take_apart(batch).x)
         if sum(map(len, images)) >= CALIBRATION_IMAGES:
             break
     return images

@@ -16,7 +16,7 @@ from spikeport.convert import (
     neuron_model,
     reloading,
 )
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream, taken_for
 from spikeport.convert.neurons import NeuronModel
 from spikeport.report.inspecting import inspect as inspecting
 from spikeport.report.inspecting.inspection import Inspection
@@ -74,7 +74,7 @@ def to_snn(
         raise ConversionError(
             f"checkpoint={checkpoint!r} goes with a model's name; this {source} has its weights"
         )
-    example, _ = images_and_labels(next(stream(data, "", progress=False)))
+    example = taken_for(next(stream(data, "", progress=False)), model).x.detach()
     with tqdm(total=1, desc=f"tracing {source}", leave=False, disable=not progress) as bar:
         network = build(model, example, fires, analog_bottlenecks, simplify)
         bar.update()

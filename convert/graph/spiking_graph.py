@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
+from spikeport.convert.batches import Batch, take_apart
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import (
     attribute,
@@ -177,6 +177,7 @@ class SpikingGraph(nn.Module):
 
     def evaluate(self, x: Tensor, visit: Callable[[fx.Node, Any, Any], None]) -> Any:
         """``analog``, with ``visit(node, args, value)`` after each node that calls something."""
+        x = self.take_apart(x).x
         self.check_input(x)
         values: dict[fx.Node, Any] = {}
         nodes = list(self.graph.nodes)
@@ -199,25 +200,42 @@ class SpikingGraph(nn.Module):
                     del values[source]
         raise AssertionError("a graph without an output")
 
+    def take_apart(self, batch: Any) -> Batch:
+        """The network's input in a batch, in its type and on its device, and what came with it.
+
+        Raises:
+            ConversionError: no batch; see ``convert.batches``.
+        """
+        arguments = [str(node.target) for node in self.graph.nodes if node.op == "placeholder"]
+        return take_apart(batch, arguments, self._first_weight())
+
+    def _first_weight(self) -> Tensor | None:
+        """The program's first floating point parameter; a neuron's where there is no other."""
+        for node in self.graph.nodes:
+            value = None
+            if node.op == "get_attr":
+                value = attribute(self, str(node.target))
+            elif node.op == "call_module" and node.meta["role"] != "neuron":
+                value = next(self.get_submodule(str(node.target)).parameters(), None)
+            if isinstance(value, Tensor) and value.is_floating_point():
+                return value
+        return next(self.parameters(), None)
+
     def check_input(self, x: Tensor) -> None:
-        """Raise ConversionError unless ``x`` is a batch this graph can take."""
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise ConversionError(
-                f"the input is {kind}; expected a float tensor "
-                f"[B, {', '.join(map(str, self.traced_shape[1:]))}]"
-            )
+        """Raise ConversionError unless an input has a shape that this graph can take."""
         expected = self.traced_shape
         same_channels = x.ndim == len(expected) and x.shape[1] == expected[1]
         if not same_channels or 0 in x.shape:
-            frames = x.ndim == len(expected) + 1
+            advice = ""
+            if x.ndim == len(expected) + 1:
+                advice = ", or set network.encoding = 'frames' for [B, T, ...]"
+            elif x.ndim == len(expected) - 1 and x.shape[:1] == expected[1:2]:
+                advice = "; a single one is x[None], and a data set goes into a DataLoader"
             raise ConversionError(
                 f"the input has shape {list(x.shape)}; expected [B, "
                 f"{', '.join(map(str, expected[1:]))}] as at conversion (a batch of any size)"
-                + (", or set network.encoding = 'frames' for [T, B, ...]" if frames else "")
+                + advice
             )
-        if not bool(torch.isfinite(x).all()):
-            raise ConversionError("the input holds NaN or infinite values; check the images")
 
     def check_guard(self, node: fx.Node, value: Any) -> None:
         """Raise ConversionError where the source network's code took a decision that x changes."""

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -197,16 +197,24 @@ class _FirstSpikes(Presentation):
 
 @dataclass(frozen=True)
 class EventFrames(Encoding):
-    """The input is given for every timestep, [T, B, C, ...], as from an event camera (DVS).
+    """The input is given for every timestep, as from an event camera (DVS).
 
     Attributes:
+        layout: "BT" for [B, T, C, ...], as data loaders give it, or "TB" for [T, B, C, ...]. It is
+            never guessed: where B = T the wrong one would mix images.
         unit: value of one event, or None where the frames are analog. With a unit every value has
             to be a whole multiple of it, and the first layer is charged accumulates.
     """
 
     unit: float | None = None
+    layout: Literal["BT", "TB"] = "BT"
 
     def __post_init__(self) -> None:
+        if self.layout not in ("BT", "TB"):
+            raise ConversionError(
+                f"EventFrames.layout is {self.layout!r}; expected 'BT' for [B, T, C, ...] or 'TB' "
+                "for [T, B, C, ...]"
+            )
         if self.unit is not None and not 0 < self.unit < math.inf:
             raise ConversionError(f"EventFrames.unit is {self.unit!r}; expected a value above 0")
 
@@ -217,30 +225,37 @@ class EventFrames(Encoding):
 
     def present(self, x: Tensor) -> Presentation:
         """See ``Encoding.present``."""
-        return _Frames(x)
+        return _Frames(self._by_time(x))
 
     def batch(self, x: Tensor) -> Tensor:
         """The first frame of each image."""
-        return x[0]
+        return self._by_time(x)[0]
 
     def still(self, x: Tensor, timesteps: int) -> Tensor:
         """The mean of the first T frames."""
-        return x[:timesteps].mean(0)
+        return self._by_time(x)[:timesteps].mean(0)
+
+    def _by_time(self, x: Tensor) -> Tensor:
+        """The frames as [T, B, C, ...]."""
+        return x.transpose(0, 1) if self.layout == "BT" else x
 
     def check(self, network: SpikingGraph, x: Tensor, timesteps: int) -> None:
         """See ``Encoding.check``."""
         expected = ", ".join(map(str, network.traced_shape[1:]))
-        if not isinstance(x, Tensor) or x.ndim != len(network.traced_shape) + 1 or 0 in x.shape:
-            found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        order, other = ("[B, T, ", "TB") if self.layout == "BT" else ("[T, B, ", "BT")
+        if x.ndim != len(network.traced_shape) + 1 or 0 in x.shape:
             raise ConversionError(
-                f"the input is {found}; with encoding 'frames' a tensor [T, B, {expected}] is "
-                "expected, a frame for every timestep"
+                f"the input is {list(x.shape)}; with encoding 'frames' a tensor {order}{expected}] "
+                "is expected, a frame for every timestep"
             )
         network.check_input(x.flatten(0, 1))
-        if len(x) < timesteps:
+        frames = len(self._by_time(x))
+        if frames < timesteps:
+            swapped = x.numel() // x[0, 0].numel() // frames >= timesteps
             raise ConversionError(
-                f"the input has {len(x)} frames for {timesteps} timesteps; pass more frames or "
-                "ask for fewer timesteps"
+                f"the input {list(x.shape)}, {order}…], has {frames} frames for {timesteps} "
+                "timesteps; pass more frames or ask for fewer timesteps"
+                + (f", or say EventFrames(layout='{other}')" if swapped else "")
             )
         if self.unit is not None and not bool((x / self.unit % 1 == 0).all()):
             raise ConversionError(
@@ -250,7 +265,7 @@ class EventFrames(Encoding):
 
     def __str__(self) -> str:
         kind = "analog" if self.unit is None else f"events of {self.unit:g}"
-        return f"event frames, {kind}"
+        return f"event frames, {kind}, {'[B, T]' if self.layout == 'BT' else '[T, B]'}"
 
 
 class _Frames(Presentation):

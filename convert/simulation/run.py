@@ -11,7 +11,8 @@ timesteps, folded into the batch, through the nodes in order. A subclass may ove
 State is in ``state`` by node, what does not change in time in ``static``.
 """
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -333,6 +334,19 @@ def mean_between(start: int, end: int, until_start: Tensor, until_end: Tensor) -
 
 def require_timesteps(timesteps: Any) -> int:
     """The number of timesteps, if it is one; raises ConversionError otherwise."""
-    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+    try:
+        number = 0 if isinstance(timesteps, bool) else operator.index(timesteps)  # also NumPy's
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ConversionError(f"timesteps is {timesteps!r}; expected an int >= 1")
-    return timesteps
+    return number
+
+
+def timesteps_to_report(timesteps: Any) -> list[int]:
+    """One number of timesteps, or several, in ascending order; raises ConversionError otherwise."""
+    several = timesteps if isinstance(timesteps, Iterable) else [timesteps]
+    wanted = sorted({require_timesteps(each) for each in several})
+    if not wanted:
+        raise ConversionError("timesteps is empty; pass for example timesteps=(1, 2, 4, 8)")
+    return wanted

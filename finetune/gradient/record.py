@@ -1,11 +1,13 @@
 """Records that a run leaves for the losses."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from spikeport.convert.simulation.run import map_tensors
 from spikeport.finetune.neuron.scan_step import Scanned
 from spikeport.finetune.neuron.trainable import TrainableNeuron
 
@@ -17,7 +19,7 @@ class Record(NamedTuple):
     neuron layers.
 
     Attributes:
-        outputs: [T, B, ...], those of the readout's window.
+        outputs: [T, B, ...], or a structure of such tensors: those of the readout's window.
         rates: emitted values, [B, ...], activation units: compared with the source's activations.
         spikes: spikes of either sign per timestep, of all neurons of the layer together, [B].
         membranes: potential before firing over threshold, mean over the neurons, [B].
@@ -26,7 +28,7 @@ class Record(NamedTuple):
         neurons: number of them in each layer.
     """
 
-    outputs: Tensor
+    outputs: Any
     rates: dict[str, Tensor]
     spikes: dict[str, Tensor]
     membranes: dict[str, Tensor]
@@ -40,18 +42,23 @@ class Record(NamedTuple):
 
     def tensors(self) -> list[Tensor]:
         """All tensors of the record, in one order."""
-        return [self.outputs, *(value for part in self.noted for value in part.values())]
+        noted = [value for part in self.noted for value in part.values()]
+        return [*self.output_tensors(), *noted]
+
+    def output_tensors(self) -> list[Tensor]:
+        """The tensors of the outputs."""
+        return [leaf for leaf in pytree.tree_leaves(self.outputs) if isinstance(leaf, Tensor)]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Record":
         """Another record, with every tensor changed."""
         parts = ({name: change(value) for name, value in part.items()} for part in self.noted)
         changed = dict(zip(NOTED, parts, strict=True))
-        return Record(change(self.outputs), **changed, neurons=self.neurons)
+        return Record(map_tensors(change, self.outputs), **changed, neurons=self.neurons)
 
     @property
-    def answer(self) -> Tensor:
-        """The decoded output, [B, ...]."""
-        return self.outputs.mean(0)
+    def answer(self) -> Any:
+        """The decoded output, [B, ...], or a structure of them."""
+        return map_tensors(lambda value: value.mean(0), self.outputs)
 
     @property
     def firing_rate(self) -> Tensor:
@@ -70,7 +77,7 @@ def joined(parts: Iterable[Record], start: int, timesteps: int) -> Record:
         start: timesteps that the readout leaves out.
         timesteps: T.
     """
-    outputs: list[Tensor] = []
+    outputs: list[Any] = []
     sums: list[dict[str, Tensor]] = [{} for _ in NOTED]
     neurons: dict[str, int] = {}
     for part in parts:
@@ -81,7 +88,8 @@ def joined(parts: Iterable[Record], start: int, timesteps: int) -> Record:
                 total[name] = total[name] + value if name in total else value
     means = ({name: value / timesteps for name, value in part.items()} for part in sums)
     noted = dict(zip(NOTED, means, strict=True))
-    return Record(torch.cat(outputs)[start:], **noted, neurons=neurons)
+    together = map_tensors(lambda *times: torch.cat(times)[start:], *outputs)
+    return Record(together, **noted, neurons=neurons)
 
 
 def statistics(neuron: TrainableNeuron, found: Scanned, wants: frozenset[str]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.convert.simulation.run import Run
+from spikeport.convert.simulation.run import Run, map_tensors
 from spikeport.finetune.gradient.compiled_graph import OneGraph
 from spikeport.finetune.gradient.record import NOTED, Record, joined, statistics
 from spikeport.finetune.neuron.scan_step import Scanned
@@ -50,19 +50,11 @@ class TrainingRun(Run):
         self.neurons: dict[str, int] = {}
 
     def part(self, steps: int) -> Record:
-        """The next timesteps; statistics are sums over them.
-
-        Raises:
-            ConversionError: the network returns something else than one tensor.
-        """
+        """The next timesteps; statistics are sums over them."""
         self.noted = {name: {} for name in NOTED}
         outputs = self.advance(steps)
-        if not isinstance(outputs, Tensor):
-            raise ConversionError(
-                f"the network returns a {type(outputs).__name__}; fine-tuning takes networks that "
-                "return one tensor: convert the part that makes it"
-            )
-        return Record(outputs.float(), **self.noted, neurons=self.neurons)
+        outputs = map_tensors(lambda value: value.float(), outputs)
+        return Record(outputs, **self.noted, neurons=self.neurons)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         if node.meta["role"] != "neuron":
@@ -245,20 +237,22 @@ def learn_online(
         record = joined((first.part(1) for _ in range(timesteps)), start, timesteps)
     leaves = record.each(lambda value: value.detach().requires_grad_())
     found = torch.autograd.grad(loss(leaves), leaves.tensors(), allow_unused=True)
-    by_output, of_statistics = found[0], found[1:]
+    count = len(leaves.output_tensors())
+    by_output, of_statistics = found[:count], found[count:]
     for neuron in trainable_neurons(network).values():
         neuron.online, neuron.traced = True, method == "ottt"
     try:
         run = OnlineRun(network, x, wants, leak)
         for time in range(timesteps):
-            outputs, *noted = run.part(1).tensors()
+            values = run.part(1).tensors()
             pairs = [
                 (v, g / timesteps)
-                for v, g in zip(noted, of_statistics, strict=True)
+                for v, g in zip(values[count:], of_statistics, strict=True)
                 if g is not None
             ]
-            if by_output is not None and time >= start:
-                pairs.append((outputs, by_output[time - start][None]))
+            if time >= start:
+                now = zip(values[:count], by_output, strict=True)
+                pairs += [(v, g[time - start][None]) for v, g in now if g is not None]
             pairs = [(value, grad) for value, grad in pairs if value.requires_grad]
             torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
         run.finish()

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, DistributedSampler
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.batches import stream
+from spikeport.convert.batches import Batch, number_of_batches, stream, target_tensors
 from spikeport.convert.simulation.early_exit import is_scores
-from spikeport.finetune.training.evaluation import known_labels
+from spikeport.finetune.training.selection import Select, described, selected
 
-Teacher = Callable[[Tensor], Tensor]
+Teacher = Callable[[Tensor], Any]
 PROBED = 8  # numbers that stand for an image
 ASKED = 4  # images that the teacher's answers are compared on
 
@@ -24,69 +25,61 @@ class Data:
     """Images to learn from, and what says how they should be answered.
 
     Attributes:
-        batches: re-iterable, with a length: (images, labels), or images alone.
+        batches: re-iterable; see ``convert.batches``.
         validation: of the same kind; None: nothing is measured between epochs.
-        teacher: from images to logits, [B, K]; None: no loss asks for them.
+        teacher: from images to answers like the network's; None: no loss asks for them.
         source: the network before fine-tuning, whose analog reading gives activations.
+        select: the part of the answers that is trained, see ``FineTuning``.
     """
 
     batches: Any
     validation: Iterable[Any] | None
     teacher: Teacher | None
     source: SpikingNetwork
+    select: Select = None
 
-    def first(self) -> tuple[Tensor, Tensor | None]:
-        """Images and labels of the first batch, as they are after torch's present seed."""
-        return known_labels(next(stream(self.batches, "", progress=False)))
+    def first(self) -> Batch:
+        """The first batch, as it is after torch's present seed."""
+        return self.source.take_apart(next(stream(self.batches, "", progress=False)))
 
     @torch.no_grad()
-    def classes(self, images: Tensor, labels: Tensor | None) -> int:
-        """The number of classes K that network, teacher and labels agree on.
-
-        Args:
-            images: of the first batch.
-            labels: of them, or None.
+    def classes(self, first: Batch) -> int | None:
+        """The number of classes K of the network's answers; None where these are no class scores.
 
         Raises:
-            ConversionError: they do not agree, or the network's output is no class scores.
+            ConversionError: the teacher's answers are of another kind.
         """
-        few = images[:2].to(self.device)
-        scores = self.source.analog(few)
-        if not is_scores(scores):
+        few = first.x[:2]
+        answer = selected(self.source.analog(few), self.select)
+        theirs = answer if self.teacher is None else self.ask(few)
+        same = isinstance(answer, Tensor) == isinstance(theirs, Tensor)
+        if not same or _shapes(answer) != _shapes(theirs):
+            own = described(answer) if isinstance(theirs, Tensor) else "tensors of other shapes"
+            if isinstance(answer, Tensor):
+                own = str(list(answer.shape))
             raise ConversionError(
-                f"the network returns {_kind(scores)}; fine-tuning takes networks that return "
-                "class scores, [B, K] with K >= 2: convert the part that makes them"
+                f"the teacher returns {described(theirs)} for {len(few)} images, and the network "
+                f"{own}; pass a teacher with the same answers, or plan=FineTuning(select=…) with "
+                "the part to train"
             )
-        classes: int = scores.shape[1]
-        check_labels(labels, classes)
-        answer = None if self.teacher is None else self.ask(few)
-        if answer is not None and answer.shape != scores.shape:
-            raise ConversionError(
-                f"the teacher returns {_kind(answer)} for {len(few)} images, and the network "
-                f"[{len(few)}, {classes}]; pass a teacher of the same classes"
-            )
-        return classes
+        return int(answer.shape[1]) if is_scores(answer) else None
 
     @property
     def device(self) -> torch.device:
-        """The device of the network."""
+        """Where the network is."""
         return next(self.source.parameters()).device
 
     @torch.no_grad()
-    def ask(self, images: Tensor) -> Tensor:
-        """The teacher's logits, [B, K].
+    def ask(self, images: Tensor) -> Any:
+        """The teacher's answers, of which the part that is trained.
 
         Raises:
-            ConversionError: it returns something else than a tensor.
+            ConversionError: they have no such part.
         """
         assert self.teacher is not None
         answer = self.teacher(images.clone())  # some networks normalise their input in place
-        if not isinstance(answer, Tensor):
-            raise ConversionError(
-                f"the teacher returns a {type(answer).__name__}; expected logits, [B, K]: pass a "
-                "function that takes them out, such as teacher=lambda x: model(x).logits"
-            )
-        return answer
+        single = isinstance(answer, Tensor) and isinstance(self.select, str | int)
+        return answer if single else selected(answer, self.select)
 
     def identity(self, seed: int) -> dict[str, Any]:
         """Facts that tell the data and the teacher from others; see ``TrainingFolder``.
@@ -96,33 +89,28 @@ class Data:
         torch's, their number has to do.
         """
         with seeded(self.batches, seed):
-            images, labels = self.first()
+            first = self.first()
         with seeded(self.batches, seed):
-            again, _ = self.first()
+            again = self.first().x
         dataset = getattr(self.batches, "dataset", self.batches)
         found: dict[str, Any] = {
             "number of processes": processes.count(),
-            "number of batches": len(self.batches),
+            "number of batches": number_of_batches(self.batches),
             "number of images": len(dataset) if hasattr(dataset, "__len__") else None,
-            "batch size": len(images),
+            "batch size": len(first.x),
         }
-        same = images.shape == again.shape and torch.equal(images, again)
-        few = images[:ASKED].to(self.device)
-        teacher = None if self.teacher is None or not same else self.ask(few).float()
+        same = first.x.shape == again.shape and torch.equal(first.x, again)
+        teacher = None
+        if self.teacher is not None and same:
+            leaves = pytree.tree_leaves(self.ask(first.x[:ASKED]))
+            tensors = [leaf.flatten(1).float() for leaf in leaves if isinstance(leaf, Tensor)]
+            teacher = torch.cat(tensors, 1)
+        targets = target_tensors(first) if same else None
         return found | {
-            "first batch of images": _projected(images) if same else None,
-            "first batch of labels": labels if same else None,
+            "first batch of images": _projected(first.x) if same else None,
+            "first batch of labels": targets if isinstance(targets, Tensor) else None,
             "teacher (its answers differ)": teacher,
         }
-
-
-def check_labels(labels: Tensor | None, classes: int) -> None:
-    """Raise ConversionError for labels beyond the classes of the network."""
-    if labels is not None and int(labels.max()) >= classes:
-        raise ConversionError(
-            f"a batch has the label {int(labels.max())}, but the network has {classes} classes, 0 "
-            f"to {classes - 1}; number the labels as the network does"
-        )
 
 
 @contextmanager
@@ -162,6 +150,5 @@ def _projected(images: Tensor) -> Tensor:
     return flat @ signs.double()
 
 
-def _kind(value: Any) -> str:
-    tensor = isinstance(value, Tensor)
-    return f"shape {list(value.shape)}" if tensor else f"a {type(value).__name__}"
+def _shapes(answer: Any) -> list[list[int]]:
+    return [list(leaf.shape) for leaf in pytree.tree_leaves(answer) if isinstance(leaf, Tensor)]

@@ -1,4 +1,4 @@
-"""Accuracy and spikes of a network at some numbers of timesteps."""
+"""Accuracy, loss and spikes of a network at some numbers of timesteps."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -7,30 +7,30 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.batches import images_and_labels
+from spikeport.convert.batches import Batch, target_tensors
+from spikeport.convert.simulation.early_exit import is_scores
 from spikeport.convert.simulation.emitted import Emitted
+from spikeport.convert.simulation.run import map_tensors
+from spikeport.finetune.gradient.record import Record
+from spikeport.finetune.training.losses import Loss, Target
+from spikeport.finetune.training.selection import Select, selected
 
 
-def known_labels(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """Images and labels of a batch; labels below 0 stand for none, as in folders without classes.
+def known_labels(batch: Batch, classes: int | None) -> Tensor | None:
+    """Class indices of a batch; labels below 0 stand for none, as in folders without classes.
+
+    Args:
+        batch: taken apart.
+        classes: K; None where the network gives no class scores.
 
     Raises:
-        ConversionError: labels that are no class indices, or of which some are below 0 and some are
-            not; an unusable batch.
+        ConversionError: labels of which some are below 0 and some are not, or beyond the classes.
     """
-    images, labels = images_and_labels(batch)
-    if labels is not None and (
-        not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point()
-    ):
-        kind = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        dtype = f" of {labels.dtype}" if isinstance(labels, Tensor) else ""
-        raise ConversionError(
-            f"a batch's labels are {kind}{dtype}; expected class indices, an integer tensor [B]"
-        )
+    labels = None if classes is None else batch.labels(classes)
     if labels is None or bool((labels >= 0).all()):
-        return images, labels
+        return labels
     if bool((labels < 0).all()):
-        return images, None
+        return None
     raise ConversionError(
         f"a batch has the label {int(labels.min())} beside others; leave images without a class "
         "out, or pass images alone and teacher=the source network"
@@ -42,45 +42,94 @@ def evaluate(
     network: SpikingNetwork,
     batches: Iterable[Any],
     timesteps: Sequence[int],
-    teacher: Callable[[Tensor], Tensor] | None = None,
+    teacher: Callable[[Tensor], Any] | None = None,
+    losses: Sequence[Loss] = (),
+    select: Select = None,
 ) -> dict[str, float]:
-    """Shares of right answers and spikes, over the batches of all processes together.
+    """Shares of right answers, losses and spikes, over the batches of all processes together.
 
     Args:
         network: converted, not a trainable one.
-        batches: of (images, labels), or of images alone, which are compared with the teacher.
+        batches: with labels; or without, and then answers are compared with the teacher's.
         timesteps: the T to read the answer at, ascending.
-        teacher: gives logits, [B, K].
+        teacher: gives answers like the network's.
+        losses: what else is measured where there are no labels, see ``Loss.measures``.
+        select: the part of the answer that is measured, see ``FineTuning``.
 
     Returns:
         ``accuracy_T`` in percent for each T (agreement with the teacher where there are no
-        labels), and ``spikes_per_neuron`` at the last T.
+        labels), or ``loss_T`` where the losses measure and there are no labels; and
+        ``spikes_per_neuron`` at the last T.
     """
+    tally = _Tally(timesteps, teacher, [term for term in losses if term.measures])
     counter = _SpikeCounter(network)
-    right = [0] * len(timesteps)
-    images_seen = 0
     for batch in batches:
-        images, labels = known_labels(batch)
-        images = images.to(_device(network))
+        found = network.take_apart(batch)
+        answers = network.readouts(found.x, timesteps, watch=counter)
+        tally.add(found, [selected(answer, select) for _, answer in answers])
+    return tally.means() | counter.mean()
+
+
+class _Tally:
+    """Sums over the batches of an evaluation."""
+
+    def __init__(
+        self,
+        timesteps: Sequence[int],
+        teacher: Callable[[Tensor], Any] | None,
+        losses: Sequence[Loss],
+    ) -> None:
+        self.timesteps, self.teacher, self.losses = timesteps, teacher, losses
+        self.right, self.loss = [0] * len(timesteps), [0.0] * len(timesteps)
+        self.judged = self.measured = 0  # images
+
+    def add(self, batch: Batch, answers: list[Any]) -> None:
+        """Take up one batch; ``answers`` at each T."""
+        scores = is_scores(answers[0])
+        labels = known_labels(batch, answers[0].shape[1] if scores else None)
+        other = batch.target if labels is None and has_targets(batch.target) else None
+        if labels is None and self.losses and (other is not None or not scores):
+            self._measure(batch, answers)
+            return
         if labels is None:
-            if teacher is None:
+            if self.teacher is None or not scores:
                 raise ConversionError(
                     "the validation data has no labels and there is no teacher to compare answers "
-                    "with; pass pairs (images, labels), or teacher=the source network"
+                    "with; pass pairs (images, labels), teacher=the source network, or a loss of "
+                    "the targets as FineTuning(losses=[nn.MSELoss()])"
                 )
-            labels = teacher(images.clone()).argmax(1)
-        images_seen += len(images)
-        answers = network.readouts(images, timesteps, watch=counter)
-        for place, (_, answer) in enumerate(answers):
-            right[place] += int((answer.argmax(1) == labels.to(answer.device)).sum())
-    counted = [*right, images_seen, counter.spikes, counter.neurons]
-    *correct, seen, spikes, neurons = processes.added(
-        torch.tensor(counted, dtype=torch.float64)
-    ).tolist()
-    shares = {
-        f"accuracy_{T}": 100 * found / seen for T, found in zip(timesteps, correct, strict=True)
-    }
-    return shares | {"spikes_per_neuron": spikes / neurons}
+            labels = self.teacher(batch.x.clone()).argmax(1)
+        self.judged += len(batch.x)
+        for place, answer in enumerate(answers):
+            self.right[place] += int((answer.argmax(1) == labels.to(answer.device)).sum())
+
+    def _measure(self, batch: Batch, answers: list[Any]) -> None:
+        expected = None if self.teacher is None else self.teacher(batch.x.clone())
+        target = Target(None, expected, {}, target_tensors(batch))
+        self.measured += len(batch.x)
+        for place, answer in enumerate(answers):
+            record = Record(map_tensors(lambda v: v[None], answer), {}, {}, {}, {}, {})
+            terms = [term.weight * float(term(record, target)) for term in self.losses]
+            self.loss[place] += sum(terms) * len(batch.x)
+
+    def means(self) -> dict[str, float]:
+        """The columns, over all processes."""
+        own = [*self.right, *self.loss, self.judged, self.measured]
+        *sums, judged, measured = processes.added(torch.tensor(own, dtype=torch.float64)).tolist()
+        count = len(self.timesteps)
+        columns: dict[str, float] = {}
+        for place, T in enumerate(self.timesteps):
+            if judged:
+                columns[f"accuracy_{T}"] = 100 * sums[place] / judged
+            if measured:
+                columns[f"loss_{T}"] = sums[count + place] / measured
+        return columns
+
+
+def has_targets(target: Any) -> bool:
+    """Whether there is one; labels that are all below 0 are none."""
+    known = isinstance(target, Tensor) and not target.is_floating_point()
+    return target is not None and not (known and bool((target < 0).all()))
 
 
 class _SpikeCounter:
@@ -99,6 +148,8 @@ class _SpikeCounter:
         if emitted.first == 0:
             self.neurons += values[0].numel()
 
-
-def _device(network: SpikingNetwork) -> torch.device:
-    return next(network.parameters()).device
+    def mean(self) -> dict[str, float]:
+        """The spikes of a neuron, over all processes."""
+        own = torch.tensor([self.spikes, self.neurons], dtype=torch.float64)
+        spikes, neurons = processes.added(own).tolist()
+        return {"spikes_per_neuron": spikes / neurons}

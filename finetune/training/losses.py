@@ -2,12 +2,14 @@
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 from spikeport.convert import ConversionError
 from spikeport.finetune.distributed import of_all
@@ -19,14 +21,16 @@ class Target(NamedTuple):
 
     Attributes:
         labels: class indices, [B], or None.
-        logits: of the teacher, [B, K], or None.
+        logits: answers of the teacher, [B, K] or like the network's; None without one.
         activations: of the source network, [B, ...] by neuron layer, activation units; empty where
             no loss asks.
+        targets: what came with the images, as it came, its tensors where the images are.
     """
 
     labels: Tensor | None
-    logits: Tensor | None
+    logits: Any
     activations: dict[str, Tensor]
+    targets: Any = None
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,12 @@ class Loss(ABC):
     Attributes:
         weight: factor on it in the sum, >= 0.
         statistics: fields of ``Record`` that it reads beside the outputs.
+        scores: it needs answers that are class scores, [B, K].
         labels: it needs labels.
-        teacher: it needs a teacher's logits.
+        teacher: it needs a teacher's answers.
         activations: it needs the source network's activations.
+        targets: it needs targets of any kind.
+        measures: its value on validation data says how good the answers are.
 
     Raises:
         ConversionError: a field that is out of range.
@@ -48,15 +55,23 @@ class Loss(ABC):
 
     weight: float = 1.0
     statistics: ClassVar[frozenset[str]] = frozenset()
+    scores: ClassVar[bool] = False
     labels: ClassVar[bool] = False
     teacher: ClassVar[bool] = False
     activations: ClassVar[bool] = False
+    targets: ClassVar[bool] = False
+    measures: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < float("inf"):
             raise ConversionError(
                 f"{type(self).__name__}.weight is {self.weight!r}; expected a number >= 0"
             )
+
+    @property
+    def name(self) -> str:
+        """Its name in the log."""
+        return type(self).__name__
 
     @abstractmethod
     def __call__(self, record: Record, target: Target) -> Tensor:
@@ -67,6 +82,7 @@ class Loss(ABC):
 class CrossEntropy(Loss):
     """Cross-entropy of the decoded answer, which is the mean of the outputs over time."""
 
+    scores = True
     labels = True
 
     def __call__(self, record: Record, target: Target) -> Tensor:
@@ -88,6 +104,7 @@ class TET(Loss):
 
     regularization: float = 0.0
     level: float = 1.0
+    scores = True
     labels = True
 
     def __post_init__(self) -> None:
@@ -117,6 +134,7 @@ class Distillation(Loss):
     """
 
     temperature: float = 2.0
+    scores = True
     teacher = True
 
     def __post_init__(self) -> None:
@@ -130,6 +148,73 @@ class Distillation(Loss):
         wanted = F.log_softmax(target.logits / self.temperature, 1)
         distance = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
         return distance * self.temperature**2
+
+
+@dataclass(frozen=True)
+class OutputMatching(Loss):
+    """Squared distance of the decoded answer from the teacher's, over the latter's mean square.
+
+    For answers that are no class scores: values, maps, or several outputs, of which each counts by
+    itself; the mean over them.
+    """
+
+    teacher = True
+    measures = True
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        terms = []
+        for found, wanted in zip(_floats(record.answer), _floats(target.logits), strict=True):
+            scale = of_all(wanted.square().mean()).clamp_min(1e-12)
+            terms.append((found - wanted).square().mean() / scale)
+        return torch.stack(terms).mean()
+
+
+@dataclass(frozen=True)
+class TargetLoss(Loss):
+    """A function of the decoded answers and the targets, such as one of torch's losses.
+
+    Functions in ``FineTuning.losses`` become this with weight 1.
+
+    Attributes:
+        function: called with the answers and the targets as the data gives them, floating point
+            ones in the answers' type; returns a scalar.
+    """
+
+    function: Callable[[Any, Any], Tensor] = field(kw_only=True)
+    targets = True
+    measures = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.function) or isinstance(self.function, type):
+            raise ConversionError(
+                f"a loss is {self.function!r}; expected a Loss, a function of (outputs, targets), "
+                "or an instance of a torch loss, such as nn.MSELoss()"
+            )
+
+    @property
+    def name(self) -> str:
+        """The function's or module's name."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def __repr__(self) -> str:
+        shown = repr(self.function) if isinstance(self.function, nn.Module) else self.name
+        return f"TargetLoss({self.weight:g}, function={shown})"
+
+    def __call__(self, record: Record, target: Target) -> Tensor:
+        try:
+            found = self.function(record.answer, target.targets)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as cause:
+            raise ConversionError(
+                f"the loss {self.name} cannot take the network's answers ({shapes(record.answer)}) "
+                f"and the targets ({shapes(target.targets)}): {cause}"
+            ) from cause
+        if not isinstance(found, Tensor) or found.numel() != 1:
+            raise ConversionError(
+                f"the loss {self.name} returns {shapes(found)}; expected a scalar tensor, the mean "
+                "over the batch"
+            )
+        return found.reshape(())
 
 
 @dataclass(frozen=True)
@@ -229,7 +314,7 @@ class WeightedSum:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms in the log."""
-        return tuple(type(term).__name__ for term in self.terms)
+        return tuple(term.name for term in self.terms)
 
     @property
     def statistics(self) -> frozenset[str]:
@@ -244,31 +329,55 @@ class WeightedSum:
         return total, {n: v.detach() for n, v in zip(self.names, values, strict=True)}
 
     def needs(self, what: str) -> list[str]:
-        """The terms that need "labels", a "teacher" or "activations"."""
-        return [type(term).__name__ for term in self.terms if getattr(term, what)]
+        """The terms that need "scores", "labels", "targets", a "teacher" or "activations"."""
+        return [term.name for term in self.terms if getattr(term, what)]
 
 
 # by the name that the command line gives them, such as "cross-entropy"
 LOSSES: dict[str, type[Loss]] = {
     re.sub("(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower(): kind
     for kind in Loss.__subclasses__()
+    if kind is not TargetLoss
 }
 
 
-def default_losses(labels: bool, teacher: bool) -> tuple[Loss, ...]:
+def _floats(answer: Any) -> list[Tensor]:
+    leaves = pytree.tree_leaves(answer)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def shapes(value: Any) -> str:
+    """The shapes and types of the tensors in a value."""
+    leaves = pytree.tree_leaves(value)
+    return ", ".join(
+        f"{list(leaf.shape)} {leaf.dtype}" if isinstance(leaf, Tensor) else type(leaf).__name__
+        for leaf in leaves
+    )
+
+
+def default_losses(scores: bool, labels: bool, targets: bool, teacher: bool) -> tuple[Loss, ...]:
     """The losses of a call that names none; see docs/finetune.md for the reasons.
 
     Args:
-        labels: the data has labels.
+        scores: the answers are class scores.
+        labels: the data has class labels.
+        targets: the data has targets, labels or others.
         teacher: there is a teacher.
 
     Raises:
         ConversionError: neither labels nor a teacher.
     """
-    if not labels and not teacher:
+    if scores and labels:
+        return (TET(), Distillation()) if teacher else (TET(),)
+    if teacher:  # targets that are no labels say that the scores are no classes either
+        return (Distillation(),) if scores and not targets else (OutputMatching(),)
+    if targets:
         raise ConversionError(
-            "the data has no labels and there is no teacher; pass pairs (images, labels), or "
-            "teacher=the source network"
+            "the network's answers are no class scores, or the targets no class labels, so that "
+            "the loss is yours to choose: plan=FineTuning(losses=[nn.MSELoss()]), or any function "
+            "of (outputs, targets); or pass teacher=the source network"
         )
-    found: tuple[Loss, ...] = (TET(),) if labels else ()
-    return (*found, Distillation()) if teacher else found
+    raise ConversionError(
+        "the data has no labels and there is no teacher; pass pairs (images, labels), or "
+        "teacher=the source network"
+    )

@@ -1,7 +1,10 @@
 """The settings of a fine-tuning, beside the data, the timesteps and the epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from spikeport.calibration.recipes import Pass
 from spikeport.convert import ConversionError
@@ -9,9 +12,12 @@ from spikeport.convert.simulation.run import require_timesteps
 from spikeport.finetune.gradient.batch_norms import NORMS
 from spikeport.finetune.gradient.through_time import METHODS
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.training.losses import Loss, WeightedSum
+from spikeport.finetune.training.losses import Loss, TargetLoss, WeightedSum
 from spikeport.finetune.training.optimization import Optimization
+from spikeport.finetune.training.selection import Select
 from spikeport.finetune.training.timestep_schedule import require_count
+
+LossFunction = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,12 @@ class FineTuning:
     """Settings of a fine-tuning: losses, gradient, steps, evaluation and speed.
 
     Attributes:
-        losses: terms of ``finetune.training.losses``, each kind once; None: ``TET`` where there are
-            labels and ``Distillation`` where there is a teacher.
+        losses: terms of ``finetune.training.losses``, each kind once, and functions of (outputs,
+            targets) with a scalar result, such as ``nn.MSELoss()``; or one of these. None: ``TET``
+            where there are labels and ``Distillation`` where there is a teacher, or
+            ``OutputMatching`` for answers that are no class scores.
+        select: the part of the answer that is trained, where the network returns several: a key of
+            a dict, a place in a tuple, or a function of the answer. None: the whole answer.
         recipe: calibration recipe or passes that fit the thresholds to T first; None keeps them.
         anneal_from: T of the first epochs, from which it falls to the T that is trained for.
         surrogate: the derivative of a spike.
@@ -47,7 +57,8 @@ class FineTuning:
         ConversionError: a value that is out of range, or values that do not go together.
     """
 
-    losses: Sequence[Loss] | None = None
+    losses: Loss | LossFunction | Sequence[Loss | LossFunction] | None = None
+    select: Select = None
     recipe: str | Sequence[Pass] | None = "default"
     anneal_from: int | None = None
     surrogate: Surrogate = Surrogate()
@@ -64,7 +75,9 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         if self.losses is not None:
-            object.__setattr__(self, "losses", tuple(self.losses))
+            several = self.losses if isinstance(self.losses, Sequence) else [self.losses]
+            terms = tuple(t if isinstance(t, Loss) else TargetLoss(function=t) for t in several)
+            object.__setattr__(self, "losses", terms)
             WeightedSum(self.terms)
         object.__setattr__(self, "evaluate_at", tuple(map(require_timesteps, self.evaluate_at)))
         if self.patience is not None:
@@ -81,7 +94,8 @@ class FineTuning:
     @property
     def terms(self) -> tuple[Loss, ...]:
         """The losses; empty where the data decides on them."""
-        return tuple(self.losses or ())
+        assert self.losses is None or isinstance(self.losses, tuple)
+        return tuple(term for term in self.losses or () if isinstance(term, Loss))
 
     def _check_chunk(self) -> None:
         if self.chunk is not None:

@@ -8,6 +8,7 @@ from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
+from spikeport.convert.batches import Batch, number_of_batches, target_tensors
 from spikeport.finetune.distributed import average_gradients, wrapped
 from spikeport.finetune.gradient.batch_norms import NormedLayer, fold_norms
 from spikeport.finetune.gradient.record import Record
@@ -17,12 +18,13 @@ from spikeport.finetune.neuron.trainable import (
     takes_images_channels_last,
     trainable_neurons,
 )
-from spikeport.finetune.training.data import Data, check_labels, reseed
+from spikeport.finetune.training.data import Data, reseed
 from spikeport.finetune.training.epochs import EpochTraining
 from spikeport.finetune.training.evaluation import evaluate, known_labels
 from spikeport.finetune.training.losses import Target, WeightedSum
 from spikeport.finetune.training.optimization import Average
 from spikeport.finetune.training.plan import FineTuning
+from spikeport.finetune.training.selection import selected_over_time
 from spikeport.finetune.training.timestep_schedule import TimestepSchedule
 
 
@@ -34,7 +36,7 @@ class SpikingTraining(EpochTraining):
         timesteps: T of every step, and the number of epochs.
         plan: how, with its losses decided on.
         data: from what.
-        classes: K.
+        classes: K; None where the answers are no class scores.
         progress: show bars.
     """
 
@@ -46,7 +48,7 @@ class SpikingTraining(EpochTraining):
         timesteps: TimestepSchedule,
         plan: FineTuning,
         data: Data,
-        classes: int,
+        classes: int | None,
         progress: bool,
     ) -> None:
         self.timesteps, self.plan, self.data, self.classes = timesteps, plan, data, classes
@@ -54,7 +56,7 @@ class SpikingTraining(EpochTraining):
         self.progress = progress and processes.is_first()
         self.device = next(network.parameters()).device
         set_compiled(network, plan.compiled)
-        self.steps = len(data.batches)  # of an epoch
+        self.steps = number_of_batches(data.batches)  # of an epoch
         optimizer = plan.optimization.optimizer(network)
         rates = plan.optimization.schedule(optimizer, timesteps.epochs * self.steps)
         super().__init__(network, optimizer, rates, timesteps.epochs, plan.seed)
@@ -79,7 +81,14 @@ class SpikingTraining(EpochTraining):
         row = self._trained_epoch(len(self.rows))
         if self.data.validation is not None:
             teacher = None if self.data.teacher is None else self.data.ask
-            row |= evaluate(self.result(), self.data.validation, self.read_at, teacher)
+            row |= evaluate(
+                self.result(),
+                self.data.validation,
+                self.read_at,
+                teacher,
+                self.plan.terms,
+                self.plan.select,
+            )
             self._remember_best(row)
         return row
 
@@ -123,13 +132,20 @@ class SpikingTraining(EpochTraining):
         sums: dict[str, float] = {}
         draws = self.timesteps.of_epoch(epoch, self.steps, self.seed)
         name = f"epoch {epoch + 1}/{epochs}"
-        batches = zip(self.data.batches, draws, strict=True)
-        with tqdm(batches, name, self.steps, disable=not self.progress) as bar:
-            for place, (batch, timesteps) in enumerate(bar):
-                self._set_progress((epoch * self.steps + place) / (epochs * self.steps))
-                for key, value in self._step(batch, timesteps).items():
-                    sums[key] = sums.get(key, 0.0) + value
-                bar.set_postfix_str(_postfix(sums))
+        done = 0
+        with tqdm(self.data.batches, name, self.steps, disable=not self.progress) as bar:
+            for batch in bar:
+                if done < self.steps:
+                    self._set_progress((epoch * self.steps + done) / (epochs * self.steps))
+                    for key, value in self._step(batch, draws[done]).items():
+                        sums[key] = sums.get(key, 0.0) + value
+                    bar.set_postfix_str(_postfix(sums))
+                done += 1
+        if done != self.steps:
+            raise ConversionError(
+                f"the data gave {self.steps} batches at first and {done} in epoch {epoch + 1}; "
+                "pass data that gives the same number in every epoch, such as a list of batches"
+            )
         totals = processes.added(torch.tensor(list(sums.values()), dtype=torch.float64))
         means = dict(zip(sums, totals.tolist(), strict=True))
         images, labelled = means.pop("images"), means.pop("labelled")
@@ -146,11 +162,12 @@ class SpikingTraining(EpochTraining):
 
     def _step(self, batch: Any, timesteps: int) -> dict[str, float]:
         """One step of the optimizer; sums over the batch for the log."""
-        images, labels = known_labels(batch)
-        images = images.to(self.device, memory_format=_memory_format(self.network, images))
-        labels = None if labels is None else labels.to(self.device)
+        found = self.data.source.take_apart(batch)
+        images = found.x.to(memory_format=_memory_format(self.network, found.x))
+        labels = known_labels(found, self.classes)
         self.optimizer.zero_grad()
-        record, loss, terms = self._learn(images, self._target(images, labels), timesteps)
+        target = self._target(images, labels, found)
+        record, loss, terms = self._learn(images, target, timesteps)
         if not bool(torch.isfinite(loss)):
             rate = self.plan.optimization.rate
             raise ConversionError(
@@ -169,7 +186,10 @@ class SpikingTraining(EpochTraining):
         means = {"timesteps": float(timesteps), "loss": float(loss)}
         means |= {name: float(value) for name, value in terms.items()}
         means["firing_rate"] = float(record.firing_rate.detach().mean())
-        right = 0 if labels is None else int((record.answer.argmax(1) == labels).sum())
+        right = 0
+        if labels is not None:
+            answer = selected_over_time(record, self.plan.select).answer
+            right = int((answer.argmax(1) == labels).sum())
         counts = {"images": len(images), "labelled": 0 if labels is None else len(images)}
         return (
             {key: value * len(images) for key, value in means.items()} | counts | {"right": right}
@@ -182,7 +202,7 @@ class SpikingTraining(EpochTraining):
         found: list[Any] = []
 
         def loss(record: Record) -> Tensor:
-            found[:] = self.losses(record, target)
+            found[:] = self.losses(selected_over_time(record, self.plan.select), target)
             return found[0]
 
         with self._autocast():
@@ -202,14 +222,14 @@ class SpikingTraining(EpochTraining):
         return record, found[0].detach(), found[1]
 
     @torch.no_grad()
-    def _target(self, images: Tensor, labels: Tensor | None) -> Target:
+    def _target(self, images: Tensor, labels: Tensor | None, batch: Batch) -> Target:
         losses, source = self.losses, self.data.source
-        check_labels(labels, self.classes)
-        if labels is None and losses.needs("labels"):
-            raise ConversionError(
-                f"a batch has no labels, which {', '.join(losses.needs('labels'))} need(s), unlike "
-                "the first; pass pairs (images, labels) throughout, or images alone"
-            )
+        for what, there in (("labels", labels is not None), ("targets", batch.target is not None)):
+            if losses.needs(what) and not there:
+                raise ConversionError(
+                    f"a batch has no {what}, which {', '.join(losses.needs(what))} need(s), unlike "
+                    f"the first; pass pairs (images, {what}) throughout, or images alone"
+                )
         logits = None
         if losses.needs("teacher"):
             with self._autocast():
@@ -218,7 +238,8 @@ class SpikingTraining(EpochTraining):
         if losses.needs("activations"):
             layers = source.neurons
             source.analog(images, lambda n, x: activations.update({n: layers[n].analog(x)}))
-        return Target(labels, logits, activations)
+        targets = target_tensors(batch) if losses.needs("targets") else None
+        return Target(labels, logits, activations, targets)
 
     def _autocast(self) -> torch.autocast:
         half = self.plan.mixed_precision
@@ -230,7 +251,9 @@ class SpikingTraining(EpochTraining):
         if self.plan.patience is None:
             return
         choices = self.timesteps.choices
-        score = sum(row[f"accuracy_{T}"] for T in choices) / len(choices)
+        # a loss is the better the smaller it is
+        scores = [row.get(f"accuracy_{T}", -row.get(f"loss_{T}", 0.0)) for T in choices]
+        score = sum(scores) / len(choices)
         if self.best is None or score > self.best["score"]:
             averaged = {} if self.average is None else self.average.values
             now = {**self.network.state_dict(), **averaged}

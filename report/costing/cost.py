@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import Batch, stream
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.outputs import squares
@@ -20,7 +20,7 @@ from spikeport.report.costing.quantized import bits, quantized
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.sweeping.curve import cells, shown
-from spikeport.report.sweeping.sweep import sweep
+from spikeport.report.sweeping.sweep import class_labels, sweep
 from spikeport.report.writing import Formats, write, write_json
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -116,7 +116,7 @@ def cost(
     Raises:
         ConversionError: as ``sweep``.
     """
-    require_timesteps(timesteps)
+    timesteps = require_timesteps(timesteps)
     exits = () if early_exit is None else (early_exit,)
     curve = sweep(network, loader, (timesteps,), reference, table, progress, exits)
     info, neurons = curve.info, float(curve.info["neurons"])
@@ -124,9 +124,10 @@ def cost(
     source = _Baseline(network, network.analog)
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
     for batch in stream(loader, "counting zeros", progress):
-        images, labels = images_and_labels(batch)
-        images = network.encoding.still(images, timesteps)
-        expected = (reference or network.analog)(images)
+        x, target = network.take_apart(batch)
+        images = network.encoding.still(x, timesteps)
+        expected = (reference or network.analog)(images.clone())  # which may write into it
+        labels = class_labels(Batch(images, target), expected)
         for baseline in (source, coarse):
             baseline.add(images, labels, expected)
     levels = bits(small)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
@@ -44,7 +44,7 @@ def complexity(
     handles = tally.watch()
     try:
         for batch in stream(loader, f"counting {timesteps} timesteps", progress):
-            images, _ = images_and_labels(batch)
+            images = network.take_apart(batch).x
             tally.images += len(network.encoding.batch(images))
             for _ in network.chunks(images, timesteps, chunk=1):
                 pass

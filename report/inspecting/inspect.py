@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork, build
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.neurons import KINDS
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
@@ -73,11 +73,11 @@ def inspect(
     network.check_calibrated()
     if timesteps is None:
         timesteps = network.info.get("calibrated_for_timesteps") or USUAL_TIMESTEPS
-    require_timesteps(timesteps)
+    timesteps = require_timesteps(timesteps)
     source = network if reference is None else _converted(network, reference, simplify)
     inspecting = _Inspecting(network, timesteps, source)
     for batch in stream(data, f"inspecting {timesteps} timesteps", progress):
-        inspecting.add(images_and_labels(batch)[0])
+        inspecting.add(network.take_apart(batch).x.detach())
     return inspecting.result(reference is not None)
 
 

@@ -65,7 +65,7 @@ class Differences:
             for row, (ours, theirs) in enumerate(zip(spiking, source, strict=True)):
                 self.counts[theirs.index, ours.index] += 1
                 if ours.index != theirs.index:
-                    label = int(answers.labels[row])
+                    label = int(answers.labels[row]) if answers.classified else -1
                     known = label if label >= 0 else None
                     image = answers.images[row]
                     self._keep(Example(image, self.images + row, known, theirs, ours))

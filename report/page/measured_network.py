@@ -74,7 +74,7 @@ def examine(
     differences, kept = Differences(T), _FirstImages(max(inspected, 1))
     if isinstance(network.encoding, EventFrames):
         raise ConversionError(
-            f"network '{name}' takes event frames [T, B, C, ...], of which there is no page; use "
+            f"network '{name}' takes event frames, of which there is no page; use "
             "spikeport.sweep and spikeport.cost"
         )
 
@@ -108,12 +108,14 @@ class _FirstImages:
     """Keeps the first images of the data, in their batches."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.batches = count, list[tuple[Tensor, Tensor]]()
+        self.count, self.batches = count, list[tuple[Tensor, Tensor | None]]()
 
     def add(self, answers: Answers) -> None:
         room = self.count - sum(len(images) for images, _ in self.batches)
         if room > 0:
-            self.batches.append((answers.images[:room].clone(), answers.labels[:room]))
+            labels = answers.labels if answers.classified else None
+            labels = None if labels is None else labels[:room]
+            self.batches.append((answers.images[:room].clone(), labels))
 
 
 def _chosen(layers: list[str], inspection: Inspection | None) -> list[str]:

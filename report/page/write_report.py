@@ -14,6 +14,7 @@ from torch import nn
 from spikeport import __version__
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.files import is_stream, write_text
+from spikeport.convert.simulation.run import timesteps_to_report
 from spikeport.report.drawing.style import PALETTE
 from spikeport.report.number_format import amount, decimal, percent
 from spikeport.report.page.figures import Figures
@@ -28,7 +29,7 @@ def write_report(
     networks: SpikingNetwork | Mapping[str, SpikingNetwork],
     data: Iterable[Any] | Mapping[str, Iterable[Any]],
     path: str | os.PathLike[str],
-    timesteps: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    timesteps: int | Sequence[int] = (1, 2, 4, 8, 16, 32),
     *,
     reference: nn.Module | Mapping[str, nn.Module] | None = None,
     class_names: Sequence[str] | None = None,
@@ -47,8 +48,8 @@ def write_report(
         data: list or DataLoader of (images [B, C, ...], labels [B]) or of images alone, as for
             ``sweep``; by the networks' names where each needs its own. Not the calibration images.
         path: the file, ending in .html.
-        timesteps: the T of the curves. Everything else is shown at the one that a network is
-            calibrated for if it is among them, otherwise at the largest.
+        timesteps: the T of the curves, one or several. Everything else is shown at the one that a
+            network is calibrated for if it is among them, otherwise at the largest.
         reference: source network in eval mode to compare with, or several by the networks' names;
             by default each network's own analog reading.
         class_names: in the order of the outputs, for networks with as many classes; the others'
@@ -73,6 +74,7 @@ def write_report(
     named = networks if isinstance(networks, Mapping) else {"": networks}
     if not named:
         raise ConversionError("networks is empty; pass a network, or several by name")
+    timesteps = timesteps_to_report(timesteps)
     batches, references = _by_name("data", data, named), _by_name("reference", reference, named)
     subjects = [
         examine(name, one, batches[name], timesteps, references[name], inspected, progress)

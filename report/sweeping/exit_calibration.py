@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import stream
 from spikeport.convert.simulation.early_exit import EarlyExit, Rule, class_scores, measure
 from spikeport.convert.simulation.run import require_timesteps
 
@@ -69,8 +69,7 @@ def _answers(
     """Sureness of each image at each time, and whether its class is the last one; both [N, D]."""
     sureness, right = [], []
     for batch in stream(loader, f"simulating {times[-1]} timesteps", progress):
-        images, _ = images_and_labels(batch)
-        answers = [class_scores(scores) for _, scores in network.readouts(images, times)]
+        answers = [class_scores(scores) for _, scores in network.readouts(batch, times)]
         values = torch.stack([measure(rule, scores) for scores in answers], 1)
         best = torch.stack([scores.argmax(1) for scores in answers], 1)
         sureness.append(-values if rule == "entropy" else values)

@@ -1,5 +1,6 @@
 """Accuracy against latency and energy: every T from one run."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -8,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.batches import images_and_labels, stream
+from spikeport.convert.batches import Batch, stream
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
-from spikeport.convert.simulation.run import require_timesteps
+from spikeport.convert.simulation.run import timesteps_to_report
 from spikeport.report.operations.energy import CMOS_45NM_FP32, EnergyTable
 from spikeport.report.operations.spike_counter import PerImage, SpikeCounter
 from spikeport.report.sweeping.curve import Curve
@@ -26,22 +27,25 @@ class Answers:
 
     Attributes:
         images: [B, C, ...]; of event frames the mean over time.
-        labels: [B], below 0 where unknown.
+        labels: class indices, int64 [B], below 0 where unknown; or, where ``classified`` is False,
+            the targets as they came, such as masks [B, H, W].
+        classified: whether the answers are class scores and the targets labels, or there are none.
         source: the reference's output, [B, ...] or a structure of such tensors.
         spiking: the decoded output after each wanted T, like ``source``.
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Any
     source: Any
     spiking: dict[int, Any]
+    classified: bool = True
 
 
 @torch.no_grad()
 def sweep(
     network: SpikingNetwork,
     loader: Iterable[Any],
-    timesteps: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    timesteps: int | Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     reference: nn.Module | None = None,
     energy: EnergyTable = CMOS_45NM_FP32,
     progress: bool = True,
@@ -55,9 +59,10 @@ def sweep(
 
     Args:
         network: converted and calibrated.
-        loader: list or DataLoader of (images [B, C, ...], labels [B]) or of images alone; a
-            label below 0 means unknown. Not the calibration images.
-        timesteps: the T to report.
+        loader: list or DataLoader of batches, see ``convert.batches``: (images [B, C, ...], labels
+            [B]), images alone, dicts; a label below 0 means unknown. Targets that are no class
+            labels are passed on to ``on_batch``. Not the calibration images.
+        timesteps: the T to report, one or several.
         reference: source network in eval mode to compare with; by default the network's own
             analog reading, which equals the source network until a pass changes weights.
         energy: energies per operation for the estimate.
@@ -74,15 +79,13 @@ def sweep(
         ConversionError: no data, timesteps < 1; an early exit on a network that returns no class
             scores [B, K].
     """
-    wanted = sorted({require_timesteps(value) for value in timesteps})
-    if not wanted:
-        raise ConversionError("timesteps is empty; pass for example timesteps=(1, 2, 4, 8)")
+    wanted = timesteps_to_report(timesteps)
     if isinstance(reference, nn.Module) and reference.training:
         raise ConversionError("the reference is in training mode; call reference.eval() first")
     exits = [early_exit] if isinstance(early_exit, EarlyExit) else list(early_exit)
     tally = _SweepTally(network, wanted, reference, exits, on_batch)
     for batch in stream(loader, f"simulating {wanted[-1]} timesteps", progress):
-        tally.add(*images_and_labels(batch))
+        tally.add(network.take_apart(batch))
     tally.add_other_processes()
     return tally.curve(energy)
 
@@ -106,7 +109,7 @@ class _SweepTally:
         self.exits = [ExitTally(network, last, e, self.counter) for e in early_exits]
         self.so_far: dict[str, tuple[float, float]] = {}  # spikes and accumulates of one batch
         self.images = self.labelled = self.source_correct = 0
-        self.classifies = True
+        self.classifies = self.scored = True
         self.square = 0.0  # of the source's outputs
         self.square_error = dict.fromkeys(wanted, 0.0)
         self.correct = dict.fromkeys(wanted, 0)
@@ -114,20 +117,21 @@ class _SweepTally:
         self.spikes = dict.fromkeys(wanted, 0.0)
         self.accumulates = dict.fromkeys(wanted, 0.0)
 
-    def add(self, images: Tensor, labels: Tensor | None) -> None:
+    def add(self, batch: Batch) -> None:
         """Simulate one batch."""
-        encoding = self.network.encoding
+        images, encoding = batch.x, self.network.encoding
         encoding.check(self.network, images, self.wanted[-1])
         first = encoding.batch(images)
         self.counter.expect(tuple(first.shape[1:]), len(first))
         still = self.network.encoding.still(images, self.wanted[-1])
-        source = self.reference(still.clone())  # some networks normalise their input in place
+        source = self.reference(still.clone())  # some networks write into their input
         self.classifies = is_scores(source)
         if self.exits:
             class_scores(source)  # refused before anything is simulated
         self.square += squares(source)
-        labels = torch.full((len(still),), -1) if labels is None else labels
-        labels = labels.to(still.device)
+        known = class_labels(Batch(still, batch.target), source)
+        self.scored &= known is not None or batch.target is None
+        labels = known if known is not None else still.new_full((len(still),), -1).long()
         self.labelled += int((labels >= 0).sum())
         self.images += len(still)
         if self.classifies:
@@ -145,7 +149,9 @@ class _SweepTally:
         for tally in self.exits:
             tally.add(images, labels, class_scores(source).argmax(1))
         if self.on_batch:
-            self.on_batch(Answers(still, labels, source, spiking))
+            plain = known is not None or batch.target is None
+            given = labels if plain else batch.target
+            self.on_batch(Answers(still, given, source, spiking, plain))
 
     def add_other_processes(self) -> None:
         """The sums over the images of all processes."""
@@ -179,7 +185,7 @@ class _SweepTally:
     def curve(self, energy: EnergyTable) -> Curve:
         """The rows."""
         of_one = self.counter.totals.mean(self.images)
-        scored = self.labelled and self.classifies
+        scored = self.labelled and self.classifies and self.scored
         rows = []
         for time in self.wanted:
             acs = self.accumulates[time] / self.images
@@ -202,7 +208,7 @@ class _SweepTally:
     def _info(self, energy: EnergyTable) -> dict[str, Any]:
         of_one = self.counter.totals.mean(self.images)
         neurons = of_one.neurons
-        scored = self.labelled and self.classifies
+        scored = self.labelled and self.classifies and self.scored
         levels = levels_per_timestep(self.network.neurons.values())
         return {
             "neuron_label": neuron_labels(self.network.neurons.values()),
@@ -226,3 +232,21 @@ class _SweepTally:
 def _window(delay: float) -> str:
     first = f"floor({delay:g}·T)+1" if delay else "1"
     return f"mean of the output over timesteps {first}..T"
+
+
+def class_labels(batch: Batch, answers: Any) -> Tensor | None:
+    """The class indices of a batch, int64 [B]; None where it has none, or the answers no classes.
+
+    Args:
+        batch: taken apart.
+        answers: of a network to it.
+    """
+    if batch.target is None or not is_scores(answers):
+        return None
+    labels = batch.labels(answers.shape[1])
+    if labels is None:
+        warnings.warn(
+            "the targets are no class labels [B] or one-hot rows [B, K]: accuracy is left out",
+            stacklevel=1,
+        )
+    return labels
