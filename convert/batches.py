@@ -92,7 +92,8 @@ def take_apart(batch: Any, arguments: Sequence[str] = (), like: Tensor | None = 
         found = _as_the_network(found, like)
     if not bool(torch.isfinite(found).all()):
         raise ConversionError("the input holds NaN or infinite values; check the images")
-    return Batch(found, target)
+    # where no gradient is recorded anyway, one that the input wants decides on no backend
+    return Batch(found if torch.is_grad_enabled() else found.detach(), target)
 
 
 def taken_for(batch: Any, model: nn.Module) -> Batch:

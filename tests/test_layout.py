@@ -30,7 +30,7 @@ TABLE: dict[str, tuple[str, str]] = {
 # room: files and rooms beside it that it may import, lowest room of a folder first
 ROOMS: dict[str, str] = {
     "convert/neurons": "errors",
-    "convert/graph": "errors neurons",
+    "convert/graph": "batches errors neurons",
     "convert/graph/operations": "nodes same_padding channel_affine recurrent set_item",
     "convert/graph/operations/rows": (
         "call channels einstein lifted macs operation spikes staircase windows"

@@ -97,7 +97,9 @@ def test_bit_for_bit_where_sums_are_exact(delay, backend):
 def test_images_that_stay_see_the_same_input(encoding, calibrate):
     snn, x = small(calibrate, Neuron(2, 2))
     snn.double().encoding = encoding
-    x = x.double() if encoding == "poisson" else x.double() + torch.randn(TIMESTEPS, *x.shape)
+    x = x.double()
+    if encoding == "frames":
+        x = x[:, None] + torch.randn(len(x), TIMESTEPS, *x.shape[1:])
     answers = snn.anytime(x, TIMESTEPS)
     scores, times = snn.early_exit(x, TIMESTEPS, EarlyExit("gap", 0.4, first=2))
     assert len(times.unique()) > 1

@@ -92,14 +92,16 @@ def test_first_spikes_come_once_and_earlier_for_larger_values():
     assert spikes.abs().max() == 2.0
 
 
+@pytest.mark.parametrize("layout", ["BT", "TB"])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", [Neuron(1, 0), Neuron(1, 1), Neuron(4, 4)], ids=str)
-def test_frames_that_never_change_are_a_constant_current(kind, backend):
+def test_frames_that_never_change_are_a_constant_current(kind, backend, layout):
     snn = exact(kind)
     snn.backend = backend
     constant = snn.anytime(IMAGES, 11)
-    snn.encoding = "frames"
+    snn.encoding = EventFrames(layout=layout)
     frames = IMAGES.expand(11, -1, -1, -1, -1)
+    frames = frames.transpose(0, 1) if layout == "BT" else frames
     assert torch.equal(snn.anytime(frames, 11), constant)
     assert torch.equal(snn(frames, 11, chunk=3), constant[-1])
 
@@ -110,14 +112,14 @@ def test_neither_chunks_nor_the_backend_matter(encoding):
     snn.encoding = encoding
     x = IMAGES
     if encoding == "frames":
-        x = torch.randint(-8, 9, (16, *IMAGES.shape)) / 8
+        x = torch.randint(-8, 9, (len(IMAGES), 16, *IMAGES.shape[1:])) / 8
     assert float(IMAGES.abs().amax((1, 2, 3)).min()) == 1  # the value of an input's spike
     snn.backend = "torch"
     expected = snn(x, 16)
     assert torch.equal(snn(x, 16, chunk=3), expected)
     assert torch.equal(snn.anytime(x, 16)[-1], expected)
     snn.encoding = "constant"
-    assert not torch.equal(snn(x[0] if encoding == "frames" else x, 16), expected)
+    assert not torch.equal(snn(x[:, 0] if encoding == "frames" else x, 16), expected)
     if why_unavailable():
         return
     snn.encoding, snn.backend = encoding, "cpu"
@@ -137,7 +139,7 @@ def test_more_timesteps_come_nearer_to_the_source(encoding, backend, calibrate):
     with torch.no_grad():
         for timesteps in (32, 512):
             frames = x + torch.randn(timesteps, *x.shape)
-            given = frames - frames.mean(0) + x if encoding == "frames" else x
+            given = (frames - frames.mean(0) + x).transpose(0, 1) if encoding == "frames" else x
             errors.append(float((snn(given, timesteps) - net(x)).abs().mean()))
         assert errors[1] < max(errors[0] / 2, 0.02)
         assert errors[1] < 0.1 * float(net(x).std())
@@ -201,10 +203,16 @@ def test_what_does_not_suit_is_refused():
     with pytest.raises(ConversionError, match="encoding = 'frames'"):
         snn(IMAGES[None], 1)
     snn.encoding = "frames"
-    with pytest.raises(ConversionError, match=r"\[T, B, 3, 6, 6\]"):
+    with pytest.raises(ConversionError, match=r"\[B, T, 3, 6, 6\]"):
         snn(IMAGES, 1)
+    frames = IMAGES[:3, None].expand(-1, 4, -1, -1, -1)
     with pytest.raises(ConversionError, match="4 frames for 5 timesteps"):
-        snn(IMAGES.expand(4, -1, -1, -1, -1), 5)
+        snn(frames, 5)
+    with pytest.raises(ConversionError, match=r"3 frames for 4 .*EventFrames\(layout='TB'\)"):
+        snn(frames.transpose(0, 1), 4)
+    snn.encoding = EventFrames(layout="TB")
+    with pytest.raises(ConversionError, match=r"3 frames for 4 .*EventFrames\(layout='BT'\)"):
+        snn(frames, 4)
     snn.encoding = EventFrames(unit=1.0)
     with pytest.raises(ConversionError, match="no whole multiples of the unit 1"):
         snn(IMAGES[None], 1)
@@ -215,7 +223,12 @@ def test_what_does_not_suit_is_refused():
     snn.encoding = TimeToFirstSpike(4)
     with pytest.raises(ConversionError, match="multiples of 4"):
         snn(IMAGES, 6)
-    for wrong in (lambda: Poisson(-1), lambda: TimeToFirstSpike(0), lambda: EventFrames(0.0)):
+    for wrong in (
+        lambda: Poisson(-1),
+        lambda: TimeToFirstSpike(0),
+        lambda: EventFrames(0.0),
+        lambda: EventFrames(layout="B"),
+    ):
         with pytest.raises(ConversionError, match="expected"):
             wrong()
 
