@@ -139,7 +139,7 @@ def check_data(batches: Any) -> None:
 
 
 def number_of_batches(batches: Iterable[Any]) -> int:
-    """How many batches the data has; a stream without a length is read once to count them."""
+    """The number of batches of the data; a stream without a length is read once to count them."""
     try:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:  # a DataLoader has a length, and refuses it over an IterableDataset

@@ -146,7 +146,8 @@ class SpikingNetwork(SpikingGraph):
         """
         timesteps = require_timesteps(timesteps)
         self.encoding.check_readout(exit.times(timesteps))
-        return run_until_sure(self, self._checked(x, timesteps, None), timesteps, exit, watch)
+        images = self._checked(x, timesteps, None).detach()
+        return run_until_sure(self, images, timesteps, exit, watch)
 
     def _checked(self, batch: Any, timesteps: int, chunk: int | None) -> Tensor:
         """The input of a batch, once it is sure that the network can be run on it."""

@@ -66,7 +66,7 @@ class Data:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The network's device."""
         return next(self.source.parameters()).device
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ class Loss(ABC):
 
     @property
     def name(self) -> str:
-        """Its name in the log."""
+        """The name in the log."""
         return type(self).__name__
 
     @abstractmethod

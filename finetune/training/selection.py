@@ -1,4 +1,4 @@
-"""Which part of a network's answer is trained, where it returns several."""
+"""The part of a network's answer that is trained, where it returns several."""
 
 from collections.abc import Callable
 from typing import Any

@@ -135,5 +135,5 @@ def test_it_needs_thresholds_and_data(six, data):
     with pytest.raises(ConversionError, match="threshold"):
         calibrate(snn, data, [ThresholdTuning()], progress=False)
     calibrate(snn, data, FIRST, progress=False)
-    with pytest.raises(ConversionError, match="empty"):
+    with pytest.raises(ConversionError, match="no batch"):
         calibrate(snn, [], [ThresholdTuning()], progress=False)

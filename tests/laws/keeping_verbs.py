@@ -5,13 +5,16 @@ import io
 import pickle
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from agreement import require_same_bits, tensors
 from subject import Subject
+from torch import Tensor
 
 import spikeport as sp
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.simulation.early_exit import is_scores
 
 
 @torch.no_grad()
@@ -73,8 +76,19 @@ def _require_equal(case: Subject, other: SpikingNetwork, what: str) -> None:
 
 
 def finetune(case: Subject) -> None:
-    """One step of training leaves a network that runs."""
-    data = [(case.x, case.labels)]
-    tuned = sp.finetune(case.network, data, timesteps=2, epochs=1, progress=False)
+    """One step of training, from labels or from the source, leaves a network that runs."""
+    outputs = case.source(case.x.clone())
+    if is_scores(outputs):
+        tuned = sp.finetune(case.network, [(case.x, case.labels)], 2, epochs=1, progress=False)
+    else:
+        plan = sp.FineTuning(select=None if isinstance(outputs, Tensor) else _first)
+        tuned = sp.finetune(
+            case.network, [case.x], 2, epochs=1, teacher=case.source, plan=plan, progress=False
+        )
     if not all(bool(v.isfinite().all()) for v in tensors(tuned(case.x, 2))):
         raise AssertionError("the fine-tuned network's answers are not finite")
+
+
+def _first(outputs: Any) -> Tensor:
+    """The first tensor of a structure."""
+    return tensors(outputs)[0]

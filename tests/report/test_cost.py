@@ -249,10 +249,10 @@ def test_event_inputs_are_charged_accumulates_in_the_first_layer():
     stem = reached_by_all(snn.stem)
     constant = sweep(snn, [x], (8,), progress=False).rows[0]
     assert constant["macs"] == 3 * float(stem.sum())
-    snn.encoding = EventFrames()
+    snn.encoding = EventFrames(layout="TB")
     frames = torch.randint(-2, 3, (8, *x.shape)).float()
     assert sweep(snn, [frames], (8,), progress=False).rows[0]["macs"] == 8 * constant["macs"]
-    for encoding in (EventFrames(unit=1.0), Poisson(0), TimeToFirstSpike(4)):
+    for encoding in (EventFrames(unit=1.0, layout="TB"), Poisson(0), TimeToFirstSpike(4)):
         snn.encoding = encoding
         given = frames if isinstance(encoding, EventFrames) else x
         _, events = encoding.present(given).advance(8)
