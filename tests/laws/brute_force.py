@@ -37,7 +37,7 @@ ADDS_FIRST = {"addmm", "baddbmm", "addbmm", "addmv"}  # their first operand is n
 
 
 class TooLarge(Exception):
-    """A network that is too large to be counted like this."""
+    """A network that is too large, or too unusual, to be counted like this."""
 
 
 @dataclass
@@ -147,12 +147,15 @@ class _Tried:
         return number
 
     def check_size(self) -> None:
-        """Raise TooLarge where a value has too many positions."""
-        for node in self.nodes:
-            if _is_data(node) and any(
-                isinstance(v, Tensor) for v in pytree.tree_leaves(self.values(1)[node])
-            ):
-                self.positions(node)
+        """Raise TooLarge where a value has too many positions, or not the batch first."""
+        one, two = self.values(1), self.values(2)
+        for node in filter(_is_data, self.nodes):
+            pairs = zip(pytree.tree_leaves(one[node]), pytree.tree_leaves(two[node]), strict=True)
+            for a, b in pairs:
+                if isinstance(a, Tensor) and (a.ndim == 0 or len(b) != 2 * len(a)):
+                    raise TooLarge(f"{node.name} does not have the batch as its first dimension")
+                if isinstance(a, Tensor):
+                    self.positions(node)
 
     def is_source(self, node: fx.Node) -> bool:
         """Whether new spikes begin here: neurons, an input of spikes, and a max of spikes."""

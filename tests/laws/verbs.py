@@ -34,6 +34,7 @@ VERBS: dict[str, Callable[[Subject], None]] = {
 
 # verb -> what its refusal of a converted network may say
 MAY_REFUSE = {
+    "backend cpu": "sizes of values that change in time",  # "auto" takes torch
     "another size": "decides by the input's shape|as at conversion",
     "encodings": "makes the input change in time",
     "finetune": "fine-tuning takes networks that return class scores",
