@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from spikeport.convert import ConversionError
+
 SQUARE = torch.linspace(-1, 1, 64).view(8, 8)
 
 # spelling: (what it does to x [B, 4, 8, 8], the operation's name, or the neuron's)
@@ -129,3 +131,11 @@ def test_arguments_by_name(written, images, converted):
         outputs[backend] = snn(images, 32)
     assert torch.allclose(outputs["torch"], outputs["auto"], atol=0.05)
     assert (outputs["auto"] - model(images)).abs().max() < 0.1 * model(images).abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool])
+def test_a_cast_to_whole_numbers_is_not_linear(kind, written, images, converted):
+    model = written(lambda self, x: (3 * self.conv(x).relu()).to(kind).float().mean((2, 3)))
+    with pytest.raises(ConversionError, match="'to' in module 'top'"):
+        converted(model, images)

@@ -69,7 +69,7 @@ MUTATIONS = (
         LAWS,
         "mul or matmul",
     ),
-    Mutation(f"{ROWS}/linear.py", "acts=_keeps_values,", "", LAWS, "to-"),
+    Mutation(f"{ROWS}/linear.py", "acts=_keeps_values,", "", ALIASES),
     Mutation("convert/graph/roles.py", 'row.in_time == "shape"', "False", LAWS, "like or new"),
     # what becomes of spikes
     Mutation(
@@ -83,14 +83,6 @@ MUTATIONS = (
         f"{OPERATIONS}/spikes.py", 'startswith("nearest")', 'startswith("")', LAWS, "interpolate"
     ),
     Mutation(f"{OPERATIONS}/spikes.py", "total = total + each", "total = total", LAWS, "add"),
-    Mutation(
-        f"{OPERATIONS}/spikes.py",
-        "_without_values(call.values[node])",
-        "call.values[node]",
-        LAWS,
-        "cat",
-    ),
-    Mutation(f"{OPERATIONS}/spikes.py", "filler is None or", "True or", LAWS, "masked"),
     # counting
     Mutation(
         f"{OPERATIONS}/windows.py",

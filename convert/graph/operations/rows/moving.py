@@ -218,6 +218,7 @@ ROWS = [
         constant=("index",),
         examples=(
             Example(lambda x: (x, (slice(None), slice(0, 2)))),
+            Example(lambda x: (x, (slice(None), slice(0, x.shape[1] // 2)))),
             Example(lambda x: (x, (..., [0, 3]))),
             Example(lambda x: (x, (slice(None), slice(None), None, 1))),
         ),
