@@ -197,7 +197,7 @@ class _Tried:
     def _operand(self, leaf: Any, values: dict[fx.Node, Any]) -> Any:
         """What stands beside the tried argument: no spikes, and constants that are not 0."""
         if not isinstance(leaf, fx.Node):
-            return leaf
+            return fx.node.map_arg(leaf, values.__getitem__)
         if _is_changing(leaf):
             return pytree.tree_map_only(Tensor, torch.zeros_like, values[leaf])
         generator = torch.Generator().manual_seed(0)
