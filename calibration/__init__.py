@@ -15,6 +15,7 @@ from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
 from spikeport.calibration.output_error import OutputErrorThreshold
 from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.potential_correction import PotentialCorrection
+from spikeport.calibration.reach import ReachThreshold
 from spikeport.calibration.recipes import RECIPES, Recipe, calibrate, check_recipe
 from spikeport.calibration.relative_potential import RelativePotential
 from spikeport.calibration.spike_norm import SpikeNorm
@@ -39,6 +40,7 @@ __all__ = [
     "OutputErrorThreshold",
     "PercentileThreshold",
     "PotentialCorrection",
+    "ReachThreshold",
     "Recipe",
     "RelativePotential",
     "SpikeNorm",

@@ -10,6 +10,7 @@ from spikeport.calibration.gaussian import GaussianThreshold
 from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.mean_squared_error import MeanSquaredErrorThreshold
 from spikeport.calibration.percentile import PercentileThreshold
+from spikeport.calibration.reach import ReachThreshold
 from spikeport.calibration.recipe import Pass, Recipe
 from spikeport.calibration.relative_potential import RelativePotential
 from spikeport.calibration.threshold_tuning import ThresholdTuning
@@ -23,6 +24,9 @@ FAST: list[Pass] = [
 ]
 
 
+# nothing is clipped for good: for outputs that are read as values
+UNCLIPPED: list[Pass] = [ReachThreshold(), InitialPotential()]
+
 # share of a window in which spikes come through a deep network, for which thresholds are tuned
 USEFUL = 0.8
 # timesteps after which spikes have come through: in EfficientNet-Lite0, what a layer lacks at its
@@ -33,7 +37,7 @@ ARRIVED = 32
 def _default(network: SpikingNetwork, T: int) -> list[Pass]:
     """The passes for what the network is made of and for the T asked for (0: none)."""
     if not T:
-        return FAST
+        return _for_any_T(network)
     if _is_differential(network):  # the paper's, the best on both networks of docs/methods
         return [GaussianThreshold(timesteps=T)]
     if _is_coarse(network):  # spikes are late rather than biased
@@ -45,6 +49,27 @@ def _default(network: SpikingNetwork, T: int) -> list[Pass]:
         BiasOverTime(timesteps=T),
     ]
     return corrected if _takes_back(network) else [*corrected, DelayedReadout(0.25)]
+
+
+def _for_any_T(network: SpikingNetwork) -> list[Pass]:
+    """The passes for runs of 8 timesteps as of 1,000.
+
+    Thresholds clip where the output is class scores, of which a few per mille of the activations
+    change little, and finer steps help at few timesteps; they do not where the answer is values.
+    What mends the late start of a deep network is over after ARRIVED timesteps; it makes of it a
+    smaller copy of the source network, which class scores do not mind and values do.
+    """
+    task = network.info.get("task")
+    thresholds = FAST if task == "classification" else UNCLIPPED
+    if task == "values" or _is_differential(network) or not _is_late(network):
+        return thresholds
+    window: list[Pass] = [] if _takes_back(network) else [DelayedReadout(0.375)]
+    return [*thresholds, *_onset(network, ARRIVED), *window]
+
+
+def _is_late(network: SpikingNetwork) -> bool:
+    """Whether single spikes of coarse thresholds go through so many layers that they come late."""
+    return _is_coarse(network) and _most(network) == 1 and len(network.neurons) >= ARRIVED
 
 
 def _takes_back(network: SpikingNetwork) -> bool:
@@ -95,10 +120,12 @@ def _best(network: SpikingNetwork, T: int) -> list[Pass]:
 
 OURS = {
     "default": Recipe(
-        "percentile thresholds; with a T, by the kind of network and neuron: least "
-        "squared error thresholds and a bias for every timestep (ReLU), known ranges, biases that "
-        "start with their input and potentials relative to the layer (ReLU6, linear bottlenecks), "
-        "thresholds for normal currents (differential coding), "
+        "without a T, percentile thresholds (for values instead of class scores: thresholds that "
+        "do not clip) and, in deep networks of known ranges, biases that start with their input; "
+        "with a T, by the kind of network and neuron: "
+        "least squared error thresholds and a bias for every timestep (ReLU), known ranges, biases "
+        "that start with their input and potentials relative to the layer (ReLU6, linear "
+        "bottlenecks), thresholds for normal currents (differential coding), "
         "a delayed readout for neurons that cannot take back",
         _default,
     ),

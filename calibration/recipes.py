@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
+
 from spikeport.calibration.default_recipes import OURS
 from spikeport.calibration.initial_potential import InitialPotential
 from spikeport.calibration.maximum import MaxThreshold
@@ -11,6 +13,8 @@ from spikeport.calibration.percentile import PercentileThreshold
 from spikeport.calibration.published import PUBLISHED
 from spikeport.calibration.recipe import Pass, Recipe, run_passes
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.batches import stream
+from spikeport.convert.task import Task, check_task, task_of
 
 __all__ = ["RECIPES", "Pass", "Recipe", "calibrate", "check_recipe"]
 
@@ -60,6 +64,7 @@ def calibrate(
     recipe: str | Sequence[Pass] = "default",
     timesteps: int | None = None,
     progress: bool = True,
+    task: Task | None = None,
 ) -> None:
     """Run a recipe on a converted network, in place, and note it in ``network.info``.
 
@@ -71,11 +76,16 @@ def calibrate(
         recipe: a name in RECIPES or a list of passes.
         timesteps: the T to calibrate for, where the recipe depends on it.
         progress: show bars for what takes longer than two seconds.
+        task: what the output is used as, noted as ``network.info["task"]``: "classification", class
+            scores [B, classes] of which the largest counts, or "values". None keeps what is noted;
+            where nothing is, class labels in the first batch make an output [B, K] class scores.
 
     Raises:
-        ConversionError: see ``check_recipe`` and the passes.
+        ConversionError: see ``check_recipe`` and the passes; an unknown task.
     """
     check_recipe(recipe, timesteps)
+    check_task(task)
+    network.info["task"] = task or network.info.get("task") or _seen_task(network, batches)
     if isinstance(recipe, str):
         passes = RECIPES[recipe].passes(network, timesteps or 0)
     else:
@@ -93,3 +103,11 @@ def calibrate(
     if isinstance(recipe, str) and (depends or RECIPES[recipe].for_one_T):
         aim = timesteps  # a pass may look at fewer
     network.info["calibrated_for_timesteps"] = aim
+
+
+def _seen_task(network: SpikingNetwork, batches: Iterable[Any]) -> Task | None:
+    """The task that the labels of the first batch show; None where they show none."""
+    batch = network.take_apart(next(stream(batches, "", progress=False)))
+    network.check_input(batch.x)
+    with torch.no_grad():
+        return task_of(network.analog(batch.x), batch)

@@ -8,6 +8,8 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
 
+WHOLE = "output"
+
 
 def is_float(leaf: Any) -> bool:
     """Whether it is a tensor of floating point numbers."""
@@ -31,9 +33,18 @@ def flat(output: Any) -> Tensor:
     return torch.cat([leaf.flatten(1) if leaf.ndim > 1 else leaf[:, None] for leaf in leaves], 1)
 
 
-def squares(output: Any, subtract: Any = None) -> float:
-    """Sum of the squares of all numbers, less those of another output of the same form."""
-    values = tensors(output)
-    others: Any = [0.0] * len(values) if subtract is None else tensors(subtract)
-    pairs = zip(values, others, strict=True)
-    return sum(float((value - other).double().square().sum()) for value, other in pairs)
+def named_tensors(output: Any) -> dict[str, Tensor]:
+    """The float tensors of an output by their place in it: "boxes", "0", "heads.1".
+
+    An output that is one tensor is called "output".
+    """
+    leaves, _ = pytree.tree_flatten_with_path(output)
+    return {".".join(map(_step, path)) or WHOLE: leaf for path, leaf in leaves if is_float(leaf)}
+
+
+def _step(key: Any) -> str:
+    """An entry of a path: of a dict, a sequence or a named tuple."""
+    for kind in ("key", "idx", "name"):
+        if hasattr(key, kind):
+            return str(getattr(key, kind))
+    return str(key)

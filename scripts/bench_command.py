@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-T", "--timesteps", type=timestep_list, default=(32,), metavar="T,T,…")
     parser.add_argument("--neuron", choices=sorted(KINDS), default="if")
     any_T = sorted(name for name, recipe in RECIPES.items() if not recipe.for_one_T)
-    parser.add_argument("--recipe", choices=any_T, default="default")
+    parser.add_argument("--recipe", choices=any_T, default="fast", help="default: fast")
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
     parser.add_argument("--size", type=positive, default=224, help="pixels (default: 224)")
     parser.add_argument(

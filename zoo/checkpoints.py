@@ -60,6 +60,19 @@ def load_model(
     return _from_state(name, state, f"checkpoint {str(checkpoint)!r}", kwargs).eval()
 
 
+def is_classifier(model: nn.Module) -> bool:
+    """Whether a model is one of timm's, torchvision's or this package's that tell classes apart.
+
+    Other networks do not say what their output is used as.
+    """
+    config = getattr(model, "pretrained_cfg", None) or {}
+    classes = getattr(model, "num_classes", None)
+    known = config.get("num_classes") if isinstance(config, Mapping) else None
+    if known is not None:
+        return bool(known) and classes != 0
+    return type(model).__module__.startswith("torchvision.models.")
+
+
 def _from_state(
     name: str, state: Mapping[str, Tensor], origin: str, kwargs: dict[str, Any]
 ) -> nn.Module:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from spikeport.calibration.recipes import RECIPES, Pass, calibrate, check_recipe
@@ -18,9 +19,11 @@ from spikeport.convert import (
 )
 from spikeport.convert.batches import stream, taken_for
 from spikeport.convert.neurons import NeuronModel
+from spikeport.convert.simulation.early_exit import is_scores
+from spikeport.convert.task import Task, check_task
 from spikeport.report.inspecting import inspect as inspecting
 from spikeport.report.inspecting.inspection import Inspection
-from spikeport.zoo.checkpoints import load_model
+from spikeport.zoo.checkpoints import is_classifier, load_model
 from spikeport.zoo.images import input_config
 from spikeport.zoo.timm_layers import simplify
 
@@ -34,6 +37,7 @@ def to_snn(
     *,
     checkpoint: str | None = None,
     analog_bottlenecks: bool = False,
+    task: Task | None = None,
     progress: bool = True,
 ) -> SpikingNetwork:
     """Convert a trained network to a spiking one and calibrate it.
@@ -51,6 +55,10 @@ def to_snn(
         checkpoint: weights for a named model, see ``load_model``; by default the hub's.
         analog_bottlenecks: leave linear bottlenecks analog (their successors then multiply at
             every timestep) instead of giving them signed neurons.
+        task: what the output is used as: "classification", class scores of which the largest
+            counts, or "values". By default a model of timm or torchvision with class scores
+            [B, K] is a classifier, and so is another whose calibration batches come with class
+            labels. See ``calibrate``.
         progress: show bars for what takes longer than two seconds.
 
     Returns:
@@ -62,6 +70,7 @@ def to_snn(
             refused is refused before the data is read.
     """
     check_recipe(recipe, timesteps)
+    check_task(task)
     if neuron is None:
         own = RECIPES[recipe].neuron if isinstance(recipe, str) else None
         neuron = own or KINDS["signed"]
@@ -88,8 +97,15 @@ def to_snn(
     )
     if hasattr(model, "pretrained_cfg"):
         network.info["input"] = input_config(model)
-    calibrate(network, data, recipe, timesteps, progress)
+    if task is None and is_classifier(model) and _returns_scores(network, example):
+        task = "classification"
+    calibrate(network, data, recipe, timesteps, progress, task)
     return network
+
+
+@torch.no_grad()
+def _returns_scores(network: SpikingNetwork, example: Tensor) -> bool:
+    return is_scores(network.analog(example[:2]))
 
 
 def load_source(snn: SpikingNetwork, model: nn.Module | str | PathLike[str]) -> None:

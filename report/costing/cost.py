@@ -12,7 +12,6 @@ from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import Batch, stream
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
-from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
@@ -20,9 +19,11 @@ from spikeport.report.costing.quantized import bits, quantized
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
 from spikeport.report.sweeping.curve import cells, shown
+from spikeport.report.sweeping.output_errors import OutputErrors
 from spikeport.report.sweeping.sweep import class_labels, sweep
 from spikeport.report.writing import Formats, write, write_json
 
+MEASURES = ("top1", "agreement", "output_error", "output_errors")
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "network": ("network", "{}".format),
     "top1": ("top-1", "{:.3f}".format),
@@ -120,6 +121,7 @@ def cost(
     exits = () if early_exit is None else (early_exit,)
     curve = sweep(network, loader, (timesteps,), reference, table, progress, exits)
     info, neurons = curve.info, float(curve.info["neurons"])
+    classifies = curve.rows[0]["agreement"] is not None
     small = quantized(network, timesteps)
     source = _Baseline(network, network.analog)
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
@@ -127,7 +129,7 @@ def cost(
         x, target = network.take_apart(batch)
         images = network.encoding.still(x, timesteps)
         expected = (reference or network.analog)(images.clone())  # which may write into it
-        labels = class_labels(Batch(images, target), expected)
+        labels = class_labels(Batch(images, target), expected) if classifies else None
         for baseline in (source, coarse):
             baseline.add(images, labels, expected)
     levels = bits(small)
@@ -135,8 +137,10 @@ def cost(
     narrow = CMOS_45NM_INT8.with_memory(table.memory) if float_table and levels <= 8 else table
     rows = [
         *(_spiking(row, neurons, table) for row in (*curve.rows, *curve.exits)),
-        *source.rows("source", table, info["source_macs"], neurons),
-        *coarse.rows(f"source, {levels}-bit activations", narrow, info["source_macs"], neurons),
+        *source.rows("source", table, info["source_macs"], neurons, classifies),
+        *coarse.rows(
+            f"source, {levels}-bit activations", narrow, info["source_macs"], neurons, classifies
+        ),
     ]
     info = {**info, "timesteps": timesteps, "quantized_bits": levels, "energy_table": str(table)}
     info["notes"] = _notes(info)
@@ -147,7 +151,7 @@ def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[st
     time = row["timesteps"]
     return {
         "network": f"spiking, mean T={time:.2f}" if "exit" in row else f"spiking, T={time}",
-        **{key: row[key] for key in ("top1", "agreement", "output_error", "acs", "macs")},
+        **{key: row[key] for key in (*MEASURES, "acs", "macs")},
         "updates": neurons * time,
         "energy_uj": row["energy_uj"],
         "table": table.name,
@@ -160,8 +164,8 @@ class _Baseline:
     def __init__(self, network: SpikingNetwork, forward: Callable[[Tensor], Any]) -> None:
         self.network, self.forward = network, forward
         self.images = self.labelled = self.correct = self.agreed = 0
-        self.effective = self.square = self.square_error = 0.0
-        self.classifies = True
+        self.effective = 0.0
+        self.errors = OutputErrors([0])
 
     def add(self, images: Tensor, labels: Tensor | None, expected: Any) -> None:
         """Run one batch."""
@@ -177,27 +181,26 @@ class _Baseline:
             for handle in handles:
                 handle.remove()
         self.images += len(images)
-        self.square += squares(expected)
-        self.square_error += squares(found, expected)
-        self.classifies = is_scores(expected)
-        if self.classifies:
+        self.errors.add_source(expected)
+        self.errors.add(0, found, expected)
+        if is_scores(expected):
             best = found.argmax(1)
-            labels = torch.full_like(best, -1) if labels is None else labels.to(best.device)
+            labels = torch.full_like(best, -1) if labels is None else labels
             self.labelled += int((labels >= 0).sum())
             self.correct += int((best == labels).sum())
             self.agreed += int((best == expected.argmax(1)).sum())
 
     def rows(
-        self, name: str, table: EnergyTable, dense: float, neurons: float
+        self, name: str, table: EnergyTable, dense: float, neurons: float, classifies: bool
     ) -> list[dict[str, Any]]:
         """Dense, and with zeros skipped."""
         kinds = {f"{name}, dense": dense, f"{name}, zeros skipped": self.effective / self.images}
         return [
             {
                 "network": kind,
-                "top1": self.correct / self.labelled if self.labelled else None,
-                "agreement": self.agreed / self.images if self.classifies else None,
-                "output_error": (self.square_error / max(self.square, 1e-30)) ** 0.5,
+                "top1": self.correct / self.labelled if self.labelled and classifies else None,
+                "agreement": self.agreed / self.images if classifies else None,
+                **self.errors.row(0),
                 "acs": 0.0,
                 "macs": macs,
                 "updates": neurons,

@@ -94,7 +94,10 @@ def _suggestion(kind: str, neuron: NeuronLayer | None) -> str:
     if neuron is None:
         return "Read the answer out over all timesteps: recipe without DelayedReadout."
     if kind == "clipping":
-        return "Raise the threshold: PercentileThreshold(99.99), MaxThreshold() or ThresholdTuning."
+        return (
+            "Raise the threshold: PercentileThreshold(99.99), MaxThreshold(), ReachThreshold() or "
+            "ThresholdTuning; no number of timesteps makes up for it."
+        )
     if kind == "silent":
         return "Their thresholds are too high: calibrate again, with thresholds per channel."
     half = bool((neuron.v0 >= 0.25 * neuron.threshold).all())

@@ -118,7 +118,7 @@ def left_out(subject: MeasuredNetwork) -> list[str]:
     found, info = [], subject.curve.info
     if subject.differences.classes is None:
         found.append(
-            "The network returns no class scores [B, K]: accuracy, agreement, confusion and "
+            "The output is not used as class scores [B, K]: accuracy, agreement, confusion and "
             "examples are left out; the output error stands in their place."
         )
     elif not info["labeled_images"]:

@@ -24,6 +24,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "energy_uj": ("energy est. (µJ)", significant),
 }
 
+OUTPUTS = 6  # whose errors are listed under a table
+
 
 @dataclass
 class Curve:
@@ -32,8 +34,9 @@ class Curve:
     Attributes:
         rows: one dict for each T: ``timesteps``; ``top1`` (share of the labelled images, None
             without labels); ``agreement`` (share of the images on which the class is the source
-            network's; None where the output is no class scores); ``output_error`` (root of the
-            squared difference from the source's outputs over their squares, over all images);
+            network's; None where the output is not used as class scores); ``output_errors`` (for
+            each output by its name: root of the squared difference from the source's over its
+            squares, over all images) and ``output_error`` (the largest of them);
             ``spikes_per_neuron`` (spikes of either sign, each level counted, per image
             up to T); ``acs`` and ``macs`` (accumulates and multiply-accumulates per image up to
             T); ``energy_uj`` (estimate, µJ per image).
@@ -94,6 +97,14 @@ class Curve:
                 f"Mean T {row['timesteps']:.2f}: each image stops at {rule['rule']} {sign} "
                 f"{rule['threshold']:.4g}, asked every {rule['every']} timestep(s) from "
                 f"T={rule['first']} on, at most {row['at_most']}."
+            )
+        errors = self.rows[-1].get("output_errors", {})
+        if len(errors) > 1:
+            worst = sorted(errors.items(), key=lambda item: -item[1])
+            listed = ", ".join(f"{name} {error:.3f}" for name, error in worst[:OUTPUTS])
+            notes.append(
+                f"Output error: the worst of {len(errors)} outputs; at "
+                f"T={self.rows[-1]['timesteps']}: {listed}{', …' if worst[OUTPUTS:] else ''}."
             )
         if aim is not None:
             notes.append(f"Calibrated for T={aim}; at another T, calibrate for that one.")

@@ -68,6 +68,7 @@ class ExitTally:
             "top1": self.correct / labelled if labelled else None,
             "agreement": self.agreed / images,
             "output_error": None,
+            "output_errors": {},
             "spikes_per_neuron": self.spikes / images / of_one.neurons,
             "acs": acs,
             "macs": macs,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import Batch, stream
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
-from spikeport.convert.outputs import squares
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
 from spikeport.convert.simulation.run import timesteps_to_report
@@ -19,6 +18,7 @@ from spikeport.report.operations.energy import CMOS_45NM_FP32, EnergyTable
 from spikeport.report.operations.spike_counter import PerImage, SpikeCounter
 from spikeport.report.sweeping.curve import Curve
 from spikeport.report.sweeping.exit_tally import ExitTally
+from spikeport.report.sweeping.output_errors import OutputErrors
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ def sweep(
         on_batch: called with the answers to each batch, for those who look at single images.
 
     Returns:
-        A curve with a row for each T; see ``Curve``. A network that returns something else than
-        class scores [B, K] has no accuracy and no agreement, only an output error.
+        A curve with a row for each T; see ``Curve``. Accuracy and agreement are those of class
+        scores, an output [B, K] of a network for classification (``network.info["task"]``, see
+        ``calibrate``) or, where that is not known, one that comes with labels or an early exit.
+        Any other output has an output error alone.
 
     Raises:
         ConversionError: no data, timesteps < 1; an early exit on a network that returns no class
@@ -102,6 +104,7 @@ class _SweepTally:
         on_batch: Callable[[Answers], None] | None,
     ) -> None:
         self.network, self.wanted, self.early_exits = network, wanted, early_exits
+        self.task = network.info.get("task")
         self.on_batch = on_batch
         self.reference = network.analog if reference is None else reference
         self.counter = SpikeCounter(network)
@@ -109,9 +112,8 @@ class _SweepTally:
         self.exits = [ExitTally(network, last, e, self.counter) for e in early_exits]
         self.so_far: dict[str, tuple[float, float]] = {}  # spikes and accumulates of one batch
         self.images = self.labelled = self.source_correct = 0
-        self.classifies = self.scored = True
-        self.square = 0.0  # of the source's outputs
-        self.square_error = dict.fromkeys(wanted, 0.0)
+        self.scores = self.scored = True
+        self.errors = OutputErrors(wanted)
         self.correct = dict.fromkeys(wanted, 0)
         self.agreed = dict.fromkeys(wanted, 0)
         self.spikes = dict.fromkeys(wanted, 0.0)
@@ -125,22 +127,24 @@ class _SweepTally:
         self.counter.expect(tuple(first.shape[1:]), len(first))
         still = self.network.encoding.still(images, self.wanted[-1])
         source = self.reference(still.clone())  # some networks write into their input
-        self.classifies = is_scores(source)
+        self.scores = is_scores(source)
         if self.exits:
             class_scores(source)  # refused before anything is simulated
-        self.square += squares(source)
-        known = class_labels(Batch(still, batch.target), source)
+        self.errors.add_source(source)
+        known = None
+        if self.task != "values" or self.exits:
+            known = class_labels(Batch(still, batch.target), source)
         self.scored &= known is not None or batch.target is None
         labels = known if known is not None else still.new_full((len(still),), -1).long()
         self.labelled += int((labels >= 0).sum())
         self.images += len(still)
-        if self.classifies:
+        if self.scores:
             self.source_correct += int((source.argmax(1) == labels).sum())
         self.so_far.clear()
         spiking = {}
         for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
-            self.square_error[time] += squares(outputs, source)
-            if self.classifies:
+            self.errors.add(time, outputs, source)
+            if self.scores:
                 prediction = outputs.argmax(1)
                 self.agreed[time] += int((prediction == source.argmax(1)).sum())
                 self.correct[time] += int((prediction == labels).sum())
@@ -155,13 +159,16 @@ class _SweepTally:
 
     def add_other_processes(self) -> None:
         """The sums over the images of all processes."""
-        curves = (self.correct, self.agreed, self.spikes, self.accumulates, self.square_error)
-        own = [float(self.images), float(self.labelled), float(self.source_correct), self.square]
+        curves = (self.correct, self.agreed, self.spikes, self.accumulates)
+        counts = (self.images, self.labelled, self.source_correct, not self.scored)
+        own = [*map(float, counts), *self.errors.sums]
         own += [float(curve[time]) for curve in curves for time in self.wanted]
         own += astuple(self.counter.totals)
         added = processes.added(torch.tensor(own, dtype=torch.float64)).tolist()
-        self.images, self.labelled, self.source_correct = map(round, added[:3])
-        self.square, places = added[3], iter(added[4:])
+        self.images, self.labelled, self.source_correct, others = map(round, added[:4])
+        self.scored = not others
+        places = iter(added[4:])
+        self.errors.sums = places
         for curve in curves:
             curve.update({time: next(places) for time in self.wanted})
         self.counter.totals = PerImage(*places)
@@ -182,10 +189,18 @@ class _SweepTally:
                 self.accumulates[time] += accumulates
         self.so_far[name] = (spikes, accumulates)
 
+    def _classifies(self) -> bool:
+        """Whether the output is used as class scores."""
+        by_labels = self.task is None and self.labelled > 0 and self.scored
+        return self.scores and (by_labels or self.task == "classification" or bool(self.exits))
+
+    def _scored(self) -> bool:
+        return self._classifies() and self.scored and self.labelled > 0
+
     def curve(self, energy: EnergyTable) -> Curve:
         """The rows."""
         of_one = self.counter.totals.mean(self.images)
-        scored = self.labelled and self.classifies and self.scored
+        classifies, scored = self._classifies(), self._scored()
         rows = []
         for time in self.wanted:
             acs = self.accumulates[time] / self.images
@@ -195,8 +210,8 @@ class _SweepTally:
                 {
                     "timesteps": time,
                     "top1": self.correct[time] / self.labelled if scored else None,
-                    "agreement": self.agreed[time] / self.images if self.classifies else None,
-                    "output_error": (self.square_error[time] / max(self.square, 1e-30)) ** 0.5,
+                    "agreement": self.agreed[time] / self.images if classifies else None,
+                    **self.errors.row(time),
                     "spikes_per_neuron": spikes,
                     "acs": acs,
                     "macs": macs,
@@ -208,7 +223,7 @@ class _SweepTally:
     def _info(self, energy: EnergyTable) -> dict[str, Any]:
         of_one = self.counter.totals.mean(self.images)
         neurons = of_one.neurons
-        scored = self.labelled and self.classifies and self.scored
+        scored = self._scored()
         levels = levels_per_timestep(self.network.neurons.values())
         return {
             "neuron_label": neuron_labels(self.network.neurons.values()),

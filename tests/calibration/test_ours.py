@@ -201,11 +201,12 @@ def test_too_few_images_to_hold_some_out(deep, data):
 
 
 def test_the_default_depends_on_the_network_and_the_t(deep, data):
-    def names(model, neuron, timesteps):
+    def names(model, neuron, timesteps, task=None):
         snn = build(model, data[0], neuron)
+        snn.info["task"] = task
         return {type(one).__name__ for one in RECIPES["default"].passes(snn, timesteps)}
 
-    assert "BiasOverTime" not in names(deep, KINDS["if"], 0)
+    assert names(deep, KINDS["if"], 0) == {"ReachThreshold", "InitialPotential"}
     assert {"BiasOverTime", "DelayedReadout"} <= names(deep, KINDS["if"], 32)
     assert "DelayedReadout" not in names(deep, KINDS["signed"], 16)
     assert names(deep, KINDS["differential"], 4) == {"GaussianThreshold"}
@@ -215,6 +216,12 @@ def test_the_default_depends_on_the_network_and_the_t(deep, data):
     assert "BiasOnset" not in names(six, Neuron(8, 8), 8)
     assert "DelayedReadout" not in names(six, KINDS["signed"], 32)
     assert "DelayedReadout" in names(six, KINDS["if"], 32)
+    many = nn.Sequential(*(nn.Sequential(nn.Linear(48, 48), nn.ReLU6()) for _ in range(32))).eval()
+    assert {"BiasOnset", "RelativePotential"} < names(many, KINDS["signed"], 0)
+    assert "BiasOnset" not in names(many, KINDS["signed"], 0, task="values")
+    assert "DelayedReadout" in names(many, KINDS["if"], 0)
+    assert "DelayedReadout" not in names(many, KINDS["signed"], 0)
+    assert "BiasOnset" not in names(six, KINDS["signed"], 0) | names(many, Neuron(4, 4), 0)
 
 
 @pytest.mark.parametrize(

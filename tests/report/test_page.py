@@ -89,7 +89,7 @@ def test_other_outputs_have_an_error_instead_of_an_accuracy(small_data, tmp_path
     torch.manual_seed(0)
     network = converted(Depths().eval(), small_data)
     text = text_of(written(network, small_data, tmp_path, inspected=2))
-    assert "no class scores" in text
+    assert "not used as class scores" in text
     assert "zeros skipped" in text
     assert "NeuroBench" in text
     assert "relative output error" in text.lower()

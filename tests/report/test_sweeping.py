@@ -9,6 +9,7 @@ from torch import nn
 
 from spikeport.calibration import calibrate
 from spikeport.convert import ConversionError, Neuron, build
+from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.report import Curve, sweep
 
 IMAGES = (3, 8, 8)
@@ -183,23 +184,80 @@ class TwoHeads(nn.Module):
         return {"depth": self.heads["depth"](x), "size": self.heads["size"](x).mean((2, 3))}
 
 
-def test_a_network_without_class_scores_has_an_output_error(data, tmp_path):
+def test_outputs_are_judged_each_by_itself(data, tmp_path):
     torch.manual_seed(1)
     net = TwoHeads().eval()
     network = build(net, data[0][0], Neuron(1, 1))
     calibrate(network, data, progress=False)
     seen = []
     curve = sweep(network, data, (2, 16), reference=net, progress=False, on_batch=seen.append)
-    difference = square = 0.0
+    difference, square = {"depth": 0.0, "size": 0.0}, {"depth": 0.0, "size": 0.0}
     for (images, _), answers in zip(data, seen, strict=True):
         with torch.no_grad():
             source, spiking = net(images), network(images, 16)
         assert torch.equal(answers.images, images)
         for head, value in source.items():
             assert torch.allclose(answers.spiking[16][head], spiking[head], atol=1e-6)
-            difference += float((spiking[head] - value).square().sum())
-            square += float(value.square().sum())
-    assert curve.rows[1]["output_error"] == pytest.approx((difference / square) ** 0.5, rel=1e-3)
+            difference[head] += float((spiking[head] - value).square().sum())
+            square[head] += float(value.square().sum())
+    expected = {head: (difference[head] / square[head]) ** 0.5 for head in square}
+    assert curve.rows[1]["output_errors"] == pytest.approx(expected, rel=1e-3)
+    for row in curve.rows:
+        assert row["output_error"] == max(row["output_errors"].values())
     assert curve.rows[1]["output_error"] < curve.rows[0]["output_error"]
+    assert f"the worst of 2 outputs; at T=16: {max(expected, key=expected.get)} " in str(curve)
     assert {row[key] for row in curve.rows for key in ("top1", "agreement")} == {None}
     curve.save(tmp_path / "curve.png")
+
+
+class TinyBesideLarge(nn.Module):
+    """Boxes in pixels, which spikes carry well, and scores a thousand times smaller."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return {"boxes": 1000 * x, "heads": (self.relu(x), [x.sum((2, 3))])}
+
+
+def test_a_small_output_is_not_hidden_by_a_large_one(data):
+    network = build(TinyBesideLarge().eval(), data[0][0], Neuron(1, 1))
+    calibrate(network, data, progress=False)
+    [row] = sweep(network, data, (1,), progress=False).rows
+    assert set(row["output_errors"]) == {"boxes", "heads.0", "heads.1.0"}
+    assert row["output_errors"]["boxes"] < 1e-5
+    assert row["output_error"] == row["output_errors"]["heads.0"] > 0.1
+
+
+def use_of_output(net, calibration, evaluation, **options):
+    """Whether a sweep takes the output of a network for class scores."""
+    network = build(net, torch.randn(2, *IMAGES), Neuron(1, 1))
+    calibrate(network, calibration, progress=False, **options)
+    [row] = sweep(network, evaluation, (2,), progress=False).rows
+    assert row["output_error"] == row["output_errors"]["output"]
+    return (row["agreement"] is not None, row["top1"] is not None)
+
+
+def test_an_output_is_class_scores_where_it_is_used_as_such(net, data):
+    images = [x for x, _ in data]
+    targets = [(x, torch.randn(len(x), 5)) for x in images]
+    counts = [(x, y + 5) for x, y in data]  # no class of five
+    assert use_of_output(net, images, images) == (False, False)
+    assert use_of_output(net, targets, images) == (False, False)
+    assert use_of_output(net, counts, images) == (False, False)
+    assert use_of_output(net, counts, counts, task="values") == (False, False)
+    assert use_of_output(net, images, data) == (True, True)
+    assert use_of_output(net, data, images) == (True, False)
+    assert use_of_output(net, images, images, task="classification") == (True, False)
+    assert use_of_output(net, data, data, task="values") == (False, False)
+    with pytest.raises(ConversionError, match="task is 'detection'"):
+        use_of_output(net, data, data, task="detection")
+
+
+def test_an_early_exit_uses_scores(net, data):
+    images = [x for x, _ in data]
+    network = build(net, images[0], Neuron(1, 1))
+    calibrate(network, images, progress=False)
+    curve = sweep(network, images, (4,), progress=False, early_exit=EarlyExit("gap", 0.1))
+    assert curve.rows[0]["agreement"] is not None
