@@ -63,7 +63,7 @@ def _convolution(dims: int, cls: type[nn.Module], *others: type[nn.Module]) -> O
             Example(
                 lambda x: (x, kernel, None, 2, 1, 1, 2),
                 shape,
-                layer=lambda cls: cls(4, 4, 3, 2, 1 if cls is not Conv2dSame else 0, groups=2),
+                layer=lambda cls: cls(4, 4, 3, 2, 2 if cls is not Conv2dSame else 0, 2, 2),
             ),
         ),
     )
