@@ -40,7 +40,7 @@ BUDGET: dict[str, tuple[Build, int]] = {
     "scan if float packed": (_scan(), 72),
     "scan signed half packed": (_scan(_HALF, _SIGNED), 80),
     "scan general float packed": (_scan(_GENERAL, SP_PLANES=4), 160),
-    "scan general half values": (_scan(_GENERAL, _HALF, SP_OUT="half_t", SP_EMIT=3), 112),
+    "scan general half values": (_scan(_GENERAL, _HALF, SP_OUT="half_t", SP_EMIT=3), 120),
     "scan constant float values": (_scan(_FLOATS, SP_EMIT=3, SP_CONSTANT=1), 64),
     "scan residual, counted": (_scan(_GENERAL, _HALF, SP_RESIDUAL=1, SP_COUNT=1, SP_PLANES=4), 168),
     "scan one by one": (_scan(_GENERAL, SP_VECTOR=1, SP_PLANES=4), 128),
