@@ -124,6 +124,7 @@ def _measure(run: Run, subject: Comparison, source: nn.Module, bar: Any) -> list
         run.neuron,
         run.recipe,
         run.timesteps[-1],
+        task="classification",  # all that is compared here
         progress=False,
     )
     calibrated = time.perf_counter()
