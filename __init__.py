@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers, what _HOMES is at run time
     from spikeport.convert.simulation.input_encoding import Poisson as Poisson
     from spikeport.convert.simulation.input_encoding import TimeToFirstSpike as TimeToFirstSpike
     from spikeport.convert.tracing.register_op import register_op as register_op
+    from spikeport.finetune.trainable_view import trainable as trainable
     from spikeport.finetune.training.plan import FineTuning as FineTuning
     from spikeport.finetune.tuning import finetune as finetune
     from spikeport.report.costing.cost import cost as cost
@@ -52,6 +53,7 @@ _HOMES = {
     "Poisson": "spikeport.convert.simulation.input_encoding",
     "TimeToFirstSpike": "spikeport.convert.simulation.input_encoding",
     "register_op": "spikeport.convert.tracing.register_op",
+    "trainable": "spikeport.finetune.trainable_view",
     "FineTuning": "spikeport.finetune.training.plan",
     "finetune": "spikeport.finetune.tuning",
     "cost": "spikeport.report.costing.cost",

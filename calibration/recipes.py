@@ -14,6 +14,7 @@ from spikeport.calibration.published import PUBLISHED
 from spikeport.calibration.recipe import Pass, Recipe, run_passes
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import stream
+from spikeport.convert.calibration_images import CalibrationData
 from spikeport.convert.task import Task, check_task, task_of
 
 __all__ = ["RECIPES", "Pass", "Recipe", "calibrate", "check_recipe"]
@@ -68,6 +69,8 @@ def calibrate(
 ) -> None:
     """Run a recipe on a converted network, in place, and note it in ``network.info``.
 
+    The images are noted too, by digests of their content: ``sweep`` and ``cost`` leave them out.
+
     Neighbouring layerwise passes for the same T share one forward over the data.
 
     Args:
@@ -91,7 +94,9 @@ def calibrate(
     else:
         passes = list(recipe)
     network.readout_delay = 0.0  # unless a pass sets it
-    run_passes(network, batches, passes, progress)
+    data = CalibrationData(network, batches)
+    run_passes(network, data, passes, progress)
+    data.note()
     network.info["recipe"] = recipe if isinstance(recipe, str) else "custom"
     network.info["passes"] = [repr(one) for one in passes]
     depends = [

@@ -1,5 +1,6 @@
 """The converted network: a plain module with two readings of one graph."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -156,7 +157,30 @@ class SpikingNetwork(SpikingGraph):
         x = self.take_apart(batch).x
         self.encoding.check(self, x, timesteps)
         self.check_calibrated()
+        if torch.is_grad_enabled():
+            self._say_which_gradients_end()
         return x
+
+    def _say_which_gradients_end(self) -> None:
+        """Warn of parameters that a training loop would not train: a spike has no derivative."""
+        if not any(value.requires_grad for value in self.parameters()):
+            return
+        before: set[fx.Node] = set()  # what spikes are made of
+        for node in reversed(self.graph.nodes):
+            neuron = node.meta["role"] == "neuron"
+            if node in before or (neuron and not self.neuron(str(node.target)).passes_gradients):
+                before.update(node.all_input_nodes)
+            if node not in before or neuron or node.op != "call_module":
+                continue
+            layer = self.get_submodule(str(node.target))
+            if any(value.requires_grad for value in layer.parameters()):
+                warnings.warn(
+                    f"layer '{node.target}' and others before spikes get no gradient from this "
+                    "call and would not be trained; train with sp.trainable(snn, timesteps) or "
+                    "sp.finetune, or call it under torch.no_grad()",
+                    stacklevel=1,
+                )
+                return
 
     def analog_layers(self) -> list[str]:
         """Weighted layers whose input changes in time but is not spikes: a MAC per timestep."""

@@ -14,9 +14,9 @@ from spikeport.convert import KINDS, ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import check_data
 from spikeport.convert.saving.container import load, save
 from spikeport.convert.saving.digest import digest
-from spikeport.convert.simulation.input_encoding import Constant
 from spikeport.finetune.gradient.batch_norms import keep_norms
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
+from spikeport.finetune.trainable_view import require_constant
 from spikeport.finetune.training.data import Data, Teacher, check_teacher
 from spikeport.finetune.training.evaluation import has_targets, known_labels
 from spikeport.finetune.training.folder import TrainingFolder
@@ -99,7 +99,7 @@ def finetune(
         start = files.network_at_start() or _fitted(snn, loader, plan, schedule.first, progress)
         start = processes.from_first(start)
         files.keep_start(start)
-        network = trainable(start, plan.surrogate, plan.leak == "learn")
+        network = make_trainable(start, plan.surrogate, plan.leak == "learn")
         if plan.norm != "folded":
             images_of_norms = _first_images(loader, network)
             quantized = plan.method == "quantized"
@@ -132,11 +132,7 @@ def _check(
         raise ConversionError(
             f"finetune takes a SpikingNetwork, not a '{type(snn).__name__}'; make one with to_snn"
         )
-    if not isinstance(snn.encoding, Constant):
-        raise ConversionError(
-            f"the network's input is presented as {snn.encoding}, and fine-tuning presents it as a "
-            "constant current; set snn.encoding = 'constant'"
-        )
+    require_constant(snn)
     check_data(loader)
     if validation is not None:
         check_data(validation)

@@ -34,6 +34,7 @@ class NeuronLayer(nn.Module):
     """
 
     op_name = "neuron"
+    passes_gradients = False  # back from what it emits to its current
 
     def __init__(
         self,

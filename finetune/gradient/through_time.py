@@ -163,7 +163,7 @@ def present(
     """Run a trainable network, with the graph for backpropagation through time.
 
     Args:
-        network: from ``trainable``.
+        network: from ``make_trainable``.
         x: [B, C, ...].
         timesteps: T.
         wants: statistics for the losses, of STATISTICS.
@@ -194,7 +194,7 @@ def present_at_once(
     """``present`` as a quantized network: each neuron gives its spikes of all timesteps in one.
 
     Args:
-        network: from ``trainable``, of neurons without a leak or a hard reset.
+        network: from ``make_trainable``, of neurons without a leak or a hard reset.
         x: [B, C, ...].
         timesteps: T.
         wants: statistics for the losses, without those of potentials.
@@ -217,7 +217,7 @@ def learn_online(
     ``x * self.gain``) have no trace: OTTT gives them SLTT's gradient.
 
     Args:
-        network: from ``trainable``.
+        network: from ``make_trainable``.
         x: [B, C, ...].
         timesteps: T.
         wants: statistics for the loss.

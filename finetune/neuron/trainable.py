@@ -51,6 +51,8 @@ class TrainableNeuron(NeuronLayer):
         ConversionError: a kind of neuron that has no surrogate.
     """
 
+    passes_gradients = True
+
     def __init__(self, source: NeuronLayer, surrogate: Surrogate, learn_leak: bool) -> None:
         nn.Module.__init__(self)
         self.model, self.low, self.high = source.model, source.low, source.high
@@ -196,7 +198,7 @@ def _cut(state: State) -> State:
     )
 
 
-def trainable(
+def make_trainable(
     network: SpikingNetwork, surrogate: Surrogate, learn_leak: bool = False
 ) -> SpikingNetwork:
     """A copy of a network whose weights, thresholds and initial potentials can be trained.

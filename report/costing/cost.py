@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import SpikingNetwork
-from spikeport.convert.batches import Batch, stream
+from spikeport.convert.batches import Batch
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
@@ -18,9 +18,9 @@ from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantized import bits, quantized
 from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
-from spikeport.report.sweeping.curve import cells, shown
+from spikeport.report.sweeping.curve import calibration_notes, cells, shown
 from spikeport.report.sweeping.output_errors import OutputErrors
-from spikeport.report.sweeping.sweep import class_labels, sweep
+from spikeport.report.sweeping.sweep import class_labels, evaluation_data, sweep
 from spikeport.report.writing import Formats, write, write_json
 
 MEASURES = ("top1", "agreement", "output_error", "output_errors")
@@ -97,6 +97,7 @@ def cost(
     table: EnergyTable = CMOS_45NM_FP32,
     progress: bool = True,
     early_exit: EarlyExit | None = None,
+    keep_calibration: bool = False,
 ) -> Cost:
     """Count what the spiking network and the source network do for one answer.
 
@@ -113,20 +114,21 @@ def cost(
         table: energies per operation, with a memory or without.
         progress: show a bar when it takes longer than two seconds.
         early_exit: a rule by which images stop before T, in a row of its own.
+        keep_calibration: as for ``sweep``.
 
     Raises:
         ConversionError: as ``sweep``.
     """
     timesteps = require_timesteps(timesteps)
     exits = () if early_exit is None else (early_exit,)
-    curve = sweep(network, loader, (timesteps,), reference, table, progress, exits)
+    data = evaluation_data(network, loader, keep_calibration)
+    curve = sweep(network, data, (timesteps,), reference, table, progress, exits)
     info, neurons = curve.info, float(curve.info["neurons"])
     classifies = curve.rows[0]["agreement"] is not None
     small = quantized(network, timesteps)
     source = _Baseline(network, network.analog)
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
-    for batch in stream(loader, "counting zeros", progress):
-        x, target = network.take_apart(batch)
+    for x, target in data.read("counting zeros", progress):
         images = network.encoding.still(x, timesteps)
         expected = (reference or network.analog)(images.clone())  # which may write into it
         labels = class_labels(Batch(images, target), expected) if classifies else None
@@ -144,7 +146,7 @@ def cost(
     ]
     info = {**info, "timesteps": timesteps, "quantized_bits": levels, "energy_table": str(table)}
     info["notes"] = _notes(info)
-    return Cost(rows, complexity(network, loader, timesteps, progress), info)
+    return Cost(rows, complexity(network, data, timesteps, progress), info)
 
 
 def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[str, Any]:
@@ -219,4 +221,5 @@ def _notes(info: dict[str, Any]) -> list[str]:
         f"input: {info['encoding']}.",
         f"Energy: {info['energy_table']}.",
         "Counted are convolutions and linear layers; pools, gates and products are not.",
+        *calibration_notes(info),
     ]

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork, build
 from spikeport.convert.batches import stream
+from spikeport.convert.calibration_images import without_digests
 from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.neurons import KINDS
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
@@ -208,7 +209,7 @@ class _Inspecting:
         levels = levels_per_timestep(self.network.neurons.values())
         return {
             "neuron_label": neuron_labels(self.network.neurons.values()),
-            **self.network.info,
+            **without_digests(self.network.info),
             "images": self.images,
             "swap_images": self.swap_images,
             "timesteps": self.timesteps,

@@ -4,6 +4,7 @@ import hashlib
 from typing import Any, NamedTuple
 
 from spikeport.convert import KINDS
+from spikeport.convert.calibration_images import NOTED
 from spikeport.convert.simulation.input_encoding import Constant
 from spikeport.report.costing.cost import Cost
 from spikeport.report.number_format import amount, decimal, percent
@@ -208,6 +209,9 @@ def _energy(row: dict[str, Any]) -> str:
 
 def _calibration(info: dict[str, Any]) -> str:
     images = info.get("calibration_images")
+    if not images and NOTED in info:
+        digest = hashlib.sha256("".join(info[NOTED]).encode()).hexdigest()[:16]
+        return f"{_images(len(info[NOTED]))}, digest {digest} (SHA-256 over those of their values)"
     if not images:
         return "not noted in the network"
     digest = hashlib.sha256("".join(images).encode()).hexdigest()[:16]

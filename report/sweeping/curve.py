@@ -106,6 +106,7 @@ class Curve:
                 f"Output error: the worst of {len(errors)} outputs; at "
                 f"T={self.rows[-1]['timesteps']}: {listed}{', …' if worst[OUTPUTS:] else ''}."
             )
+        notes += calibration_notes(self.info)
         if aim is not None:
             notes.append(f"Calibrated for T={aim}; at another T, calibrate for that one.")
         return notes
@@ -118,6 +119,16 @@ class Curve:
             OSError: the file cannot be written.
         """
         write(self, path, FORMATS)
+
+
+def calibration_notes(info: dict[str, Any]) -> list[str]:
+    """Sentences on calibration images among those of an evaluation."""
+    notes = []
+    if info.get("left_out_images"):
+        notes.append(f"{info['left_out_images']} calibration image(s) are left out.")
+    if info.get("evaluated_on_calibration_images"):
+        notes.append("These are the images that it was calibrated on; pass others to judge it.")
+    return notes
 
 
 def _csv(curve: Curve, file: BinaryIO) -> None:

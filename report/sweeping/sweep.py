@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
-from spikeport.convert.batches import Batch, stream
+from spikeport.convert.batches import Batch
+from spikeport.convert.calibration_images import EvaluationData, without_digests
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
@@ -51,6 +52,7 @@ def sweep(
     progress: bool = True,
     early_exit: EarlyExit | Sequence[EarlyExit] = (),
     on_batch: Callable[[Answers], None] | None = None,
+    keep_calibration: bool = False,
 ) -> Curve:
     """Simulate once to the largest T and read the answer out at each.
 
@@ -61,7 +63,9 @@ def sweep(
         network: converted and calibrated.
         loader: list or DataLoader of batches, see ``convert.batches``: (images [B, C, ...], labels
             [B]), images alone, dicts; a label below 0 means unknown. Targets that are no class
-            labels are passed on to ``on_batch``. Not the calibration images.
+            labels are passed on to ``on_batch``. Images that the network was calibrated on are
+            left out, and the curve says how many; if there are no others, they are evaluated, and
+            the curve says that.
         timesteps: the T to report, one or several.
         reference: source network in eval mode to compare with; by default the network's own
             analog reading, which equals the source network until a pass changes weights.
@@ -70,6 +74,7 @@ def sweep(
         early_exit: rules by which images stop before the largest T; each is another run, and a line
             with its mean T.
         on_batch: called with the answers to each batch, for those who look at single images.
+        keep_calibration: evaluate on calibration images like on others.
 
     Returns:
         A curve with a row for each T; see ``Curve``. Accuracy and agreement are those of class
@@ -85,11 +90,26 @@ def sweep(
     if isinstance(reference, nn.Module) and reference.training:
         raise ConversionError("the reference is in training mode; call reference.eval() first")
     exits = [early_exit] if isinstance(early_exit, EarlyExit) else list(early_exit)
+    data = evaluation_data(network, loader, keep_calibration)
     tally = _SweepTally(network, wanted, reference, exits, on_batch)
-    for batch in stream(loader, f"simulating {wanted[-1]} timesteps", progress):
-        tally.add(network.take_apart(batch))
+    for batch in data.read(f"simulating {wanted[-1]} timesteps", progress):
+        tally.add(batch)
+    counts = processes.added(torch.tensor([tally.images, data.left_out], dtype=torch.float64))
+    if not counts[0]:
+        data.use_all()
+        for batch in data.read(f"simulating {wanted[-1]} timesteps", progress):
+            tally.add(batch)
     tally.add_other_processes()
-    return tally.curve(energy)
+    curve = tally.curve(energy)
+    curve.info["left_out_images"] = 0 if data.calibrated_on else int(counts[1])
+    curve.info["evaluated_on_calibration_images"] = data.calibrated_on
+    return curve
+
+
+def evaluation_data(network: SpikingNetwork, loader: Any, keep: bool) -> EvaluationData:
+    """The data of an evaluation; what one has read already stays as it is."""
+    known = isinstance(loader, EvaluationData)
+    return loader if known else EvaluationData(network, loader, keep)
 
 
 class _SweepTally:
@@ -227,7 +247,7 @@ class _SweepTally:
         levels = levels_per_timestep(self.network.neurons.values())
         return {
             "neuron_label": neuron_labels(self.network.neurons.values()),
-            **self.network.info,
+            **without_digests(self.network.info),
             "images": self.images,
             "labeled_images": self.labelled,
             "source_top1": self.source_correct / self.labelled if scored else None,

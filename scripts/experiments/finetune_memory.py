@@ -19,7 +19,7 @@ from spikeport.calibration import InitialPotential, MaxThreshold, calibrate
 from spikeport.convert import KINDS, SpikingNetwork, build
 from spikeport.finetune.gradient.through_time import learn_online, present
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
 
 TIMESTEPS = (1, 4, 16, 64)
 
@@ -66,7 +66,7 @@ def small_network() -> tuple[SpikingNetwork, Tensor]:
     images = torch.randn(8, 3, 16, 16)
     network = build(model, images, KINDS["if"])
     calibrate(network, [images], [MaxThreshold(), InitialPotential()], progress=False)
-    return trainable(network, Surrogate()), images
+    return make_trainable(network, Surrogate()), images
 
 
 def steps(timesteps: int) -> dict[str, Callable[[], Any]]:

@@ -17,7 +17,7 @@ from spikeport.convert import KINDS, build
 from spikeport.finetune.gradient.batch_norms import keep_norms
 from spikeport.finetune.gradient.through_time import TimeLoop
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
 from spikeport.finetune.training.training import set_compiled
 from spikeport.scripts.bench.turns import medians
 from spikeport.scripts.options import positive
@@ -50,7 +50,7 @@ def step(
     x = torch.randn(batch_size, 3, 32, 32)
     network = build(load_model(model), x, KINDS["if"])
     calibrate(network, [x], [MaxThreshold(), InitialPotential()], progress=False)
-    network = trainable(network, Surrogate())
+    network = make_trainable(network, Surrogate())
     x = x.to(memory_format=torch.channels_last)
     keep_norms(network, [x], timesteps, "batch", method == "quantized")
     network.train()

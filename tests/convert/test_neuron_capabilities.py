@@ -26,7 +26,7 @@ from spikeport.convert.saving.container import load, save
 from spikeport.convert.simulation.input_encoding import TimeToFirstSpike
 from spikeport.cpu.loader import why_unavailable
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
 from spikeport.report.costing.neurobench import _ternary_layers
 from spikeport.report.inspecting.layer_errors import beyond
 
@@ -187,7 +187,7 @@ def test_a_layer_with_another_forward_is_not_native_either():
 def test_what_it_does_not_declare_is_refused_or_unknown(converted, model, images, neuron):
     snn = converted(model, images, neuron)
     with pytest.raises(ConversionError, match="layer '1': .*declares no staircase"):
-        trainable(snn, Surrogate())
+        make_trainable(snn, Surrogate())
     with pytest.raises(ConversionError, match="layer '1' has a .* declares no with_levels"):
         LevelBudget(timesteps=4)(snn, [images])
     assert levels_per_timestep(snn.neurons.values()) == ["unknown"]

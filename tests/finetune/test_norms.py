@@ -13,7 +13,7 @@ from spikeport.finetune.gradient.batch_norms import NormedLayer, fold_norms, kee
 from spikeport.finetune.gradient.through_time import present
 from spikeport.finetune.neuron import scan
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import plain, trainable
+from spikeport.finetune.neuron.trainable import make_trainable, plain
 from spikeport.finetune.training.evaluation import evaluate
 from spikeport.finetune.training.optimization import Optimization
 
@@ -46,7 +46,7 @@ def pictures():
 
 def normed(network, pictures, kind):
     """A trainable copy with norms fitted to two batches."""
-    learning = trainable(network, Surrogate())
+    learning = make_trainable(network, Surrogate())
     keep_norms(learning, pictures.split(4), T, kind)
     return learning
 
@@ -130,7 +130,7 @@ def test_folding_is_exact(kind, pictures, converted):
         norm.eval()
     expected = present(learning, pictures.double(), T)
     folded = fold_norms(plain(learning))
-    found = present(trainable(folded, Surrogate()), pictures.double(), T)
+    found = present(make_trainable(folded, Surrogate()), pictures.double(), T)
     torch.testing.assert_close(found.answer, expected.answer, rtol=1e-5, atol=1e-5)
     for name, spikes in expected.spikes.items():
         assert torch.equal(found.spikes[name], spikes)
@@ -216,4 +216,4 @@ def test_a_network_without_a_place_for_norms_is_refused(images, converted):
     shared = nn.Linear(8, 8)
     network = converted(nn.Sequential(shared, nn.ReLU(), shared, nn.ReLU()), images, "if")
     with pytest.raises(ConversionError, match='norm=.batch.: no .* pass norm="folded"'):
-        keep_norms(trainable(network, Surrogate()), [images], 2, "batch")
+        keep_norms(make_trainable(network, Surrogate()), [images], 2, "batch")

@@ -13,7 +13,7 @@ from spikeport.finetune.gradient.batch_norms import keep_norms
 from spikeport.finetune.gradient.through_time import STATISTICS, TimeLoop, present_at_once
 from spikeport.finetune.neuron import scan
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
 from spikeport.finetune.training.optimization import Optimization
 from spikeport.finetune.training.training import set_compiled
 from spikeport.scripts.experiments import finetune_speed
@@ -66,7 +66,7 @@ def learned(network, loop, images):
 @pytest.mark.parametrize("kind", ["if", "burst"])
 def test_it_gives_the_same_numbers_and_gradients(kind, norm, pictures, converted, compile_quickly):
     wants = STATISTICS
-    network = trainable(converted(Branches().double(), pictures.double(), kind), Surrogate())
+    network = make_trainable(converted(Branches().double(), pictures.double(), kind), Surrogate())
     images = pictures.double()
     if norm:
         keep_norms(network, [images], T, "batch", True)
@@ -88,7 +88,7 @@ def test_it_gives_the_same_numbers_and_gradients(kind, norm, pictures, converted
 
 
 def test_a_batch_of_another_size_is_not_compiled(pictures, converted, compile_quickly):
-    network = trainable(converted(Branches(), pictures, "if"), Surrogate())
+    network = make_trainable(converted(Branches(), pictures, "if"), Surrogate())
     graph = one_graph.OneGraph(network)
     assert graph.present(pictures, T, frozenset()) is not None
     assert graph.present(pictures[:2], T, frozenset()) is None
@@ -120,14 +120,14 @@ class DecidesByShape(nn.Module):
 def test_what_cannot_be_one_graph_is_run_layer_by_layer(
     model, kind, surrogate, pictures, converted
 ):
-    network = trainable(converted(model, pictures, kind), surrogate)
+    network = make_trainable(converted(model, pictures, kind), surrogate)
     assert not one_graph.can_be_one_graph(network)
     found = TimeLoop(network, True, True)(pictures, T, frozenset(), None)
     torch.testing.assert_close(found.answer, present_at_once(network, pictures, T).answer)
 
 
 def test_several_processes_do_not_take_it(pictures, converted, monkeypatch):
-    network = trainable(converted(Branches(), pictures, "if"), Surrogate())
+    network = make_trainable(converted(Branches(), pictures, "if"), Surrogate())
     assert one_graph.can_be_one_graph(network)
     monkeypatch.setattr(one_graph.processes, "count", lambda: 2)
     assert not one_graph.can_be_one_graph(network)
@@ -140,7 +140,7 @@ class Pair(Branches):
 
 
 def test_a_network_of_two_outputs_goes_layer_by_layer(pictures, converted):
-    network = trainable(converted(Pair(), pictures, "if"), Surrogate())
+    network = make_trainable(converted(Pair(), pictures, "if"), Surrogate())
     one, two = TimeLoop(network, True, True)(pictures, T, frozenset(), None).answer
     torch.testing.assert_close(two, 2 * one)
 

@@ -5,14 +5,14 @@ import torch
 
 from spikeport.convert import ConversionError
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
 from spikeport.finetune.training.optimization import Average, Optimization
 from spikeport.finetune.training.timestep_schedule import TimestepSchedule
 
 
 def test_the_rate_warms_up_and_falls_to_0(small):
     optimization = Optimization(rate=0.1, neuron_rate=0.2, warm_up=0.2)
-    optimizer = optimization.optimizer(trainable(small, Surrogate()))
+    optimizer = optimization.optimizer(make_trainable(small, Surrogate()))
     schedule = optimization.schedule(optimizer, 20)
     rates = []
     for _ in range(20):
@@ -29,7 +29,7 @@ def test_the_rate_warms_up_and_falls_to_0(small):
 def test_every_parameter_has_a_group_and_only_weights_decay(small):
     neuron = small.neurons["1"]
     neuron.correction.data = torch.zeros(2, neuron.channels)
-    network = trainable(small, Surrogate(), learn_leak=True)
+    network = make_trainable(small, Surrogate(), learn_leak=True)
     optimizer = Optimization("sgd").optimizer(network)
     found = [len(group["params"]) for group in optimizer.param_groups]
     assert found == [3, 3, 2 * 3 + 1]  # the other neuron's correction of 0 rows is left out
@@ -37,7 +37,7 @@ def test_every_parameter_has_a_group_and_only_weights_decay(small):
 
 
 def test_the_average_follows_what_is_trained(small):
-    network = trainable(small, Surrogate())
+    network = make_trainable(small, Surrogate())
     average, weight = Average(network, 0.15), network.get_submodule("0").weight
     start = weight.detach().clone()
     with torch.no_grad():

@@ -13,7 +13,7 @@ from spikeport.finetune.gradient.through_time import (
     present_at_once,
 )
 from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import trainable
+from spikeport.finetune.neuron.trainable import make_trainable
 from spikeport.scripts.experiments.finetune_memory import measure
 
 T = 5
@@ -40,7 +40,7 @@ def test_checkpoints_do_not_change_the_gradient(kind, chunk, converted):
     layers = [nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 1), nn.ReLU6()]
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(36, 3))
     images = torch.randn(3, 2, 8, 8)
-    network = trainable(converted(model, images, kind), Surrogate())
+    network = make_trainable(converted(model, images, kind), Surrogate())
     found = []
     for size in (None, chunk):
         network.zero_grad()
@@ -56,7 +56,7 @@ def test_at_once_a_layer_gives_the_mean_over_the_timesteps(kind, converted):
     """Under a constant current; ReLU6 bounds signed neurons on both sides."""
     x = 3 * torch.randn(64, 5)
     layers = [nn.Linear(5, 6), nn.ReLU(), nn.ReLU6()]
-    network = trainable(converted(nn.Sequential(*layers[::2]), x[:32], kind), Surrogate())
+    network = make_trainable(converted(nn.Sequential(*layers[::2]), x[:32], kind), Surrogate())
     (neuron,) = network.neurons.values()
     with torch.no_grad():
         found = present_at_once(network, x, T, frozenset({"rates"}))
@@ -78,7 +78,7 @@ def test_at_once_the_memory_bounds_the_sum(converted):
     nn.init.ones_(model[0].weight)
     plain = converted(model, torch.ones(4, 1), "multi-level")
     plain.neurons["1"].threshold.data.fill_(3.0)
-    network = trainable(plain, Surrogate())
+    network = make_trainable(plain, Surrogate())
     x = 100 * torch.tensor([[-1.0], [1.0]])
     found = present_at_once(network, x, T).answer
     torch.testing.assert_close(found, present(network, x, T).answer)
@@ -91,7 +91,7 @@ def test_at_once_the_gradient_is_that_of_the_mean(converted):
     model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
     nn.init.ones_(model[0].weight)
     nn.init.zeros_(model[0].bias)
-    network = trainable(converted(model, torch.ones(4, 1), "if"), Surrogate())
+    network = make_trainable(converted(model, torch.ones(4, 1), "if"), Surrogate())
     current = x[None].clone().requires_grad_()
     found = network.neurons["1"].fire_at_once(current, T)
     found.emitted.sum().backward()
@@ -107,7 +107,7 @@ def test_at_once_corrections_count_with_their_sum(converted):
     plain = converted(model, x, "if")
     neuron = plain.neurons["1"]
     neuron.correction.data = 0.1 * torch.randn(T + 2, 2)
-    network = trainable(plain, Surrogate())
+    network = make_trainable(plain, Surrogate())
     found = present_at_once(network, x, T).answer
     network.get_submodule("0").bias.data += neuron.correction[:T].mean(0)
     network.neurons["1"].correction.data.zero_()
@@ -167,7 +167,9 @@ def definition(network, images, leak, method):
 @pytest.mark.parametrize("leak", [1.0, 0.7])
 def test_online_gradients_are_those_of_the_definitions(method, leak, images, converted):
     layers = [nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)]
-    network = trainable(converted(nn.Sequential(*layers), images, Neuron(leak=leak)), Surrogate())
+    network = make_trainable(
+        converted(nn.Sequential(*layers), images, Neuron(leak=leak)), Surrogate()
+    )
     expected = definition(network, images, leak, method)
     record = learn_online(network, images, T, frozenset(), of_outputs, method)
     torch.testing.assert_close(record.outputs, present(network, images, T).outputs)
@@ -178,7 +180,7 @@ def test_online_gradients_are_those_of_the_definitions(method, leak, images, con
 
 
 def test_one_timestep_is_the_same_in_every_way(small, images):
-    network = trainable(small, Surrogate())
+    network = make_trainable(small, Surrogate())
     everything(present(network, images, 1, STATISTICS)).backward()
     expected = gradients(network)
     for method in ("sltt", "ottt"):
@@ -193,7 +195,7 @@ def test_traces_reach_initial_potentials_and_corrections(images, converted):
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
     network = converted(model, images, Neuron(leak=0.8))
     network.neurons["1"].correction.data = 0.1 * torch.randn(3, 6)
-    network = trainable(network, Surrogate())
+    network = make_trainable(network, Surrogate())
     present(network, images, T).answer.square().sum().backward()
     expected = gradients(network)
     network.zero_grad()
@@ -203,7 +205,7 @@ def test_traces_reach_initial_potentials_and_corrections(images, converted):
 
 
 def test_ottt_refuses_leaks_that_differ(small, images):
-    network = trainable(small, Surrogate())
+    network = make_trainable(small, Surrogate())
     network.neurons["1"].leak.data.fill_(0.5)
     with pytest.raises(ConversionError, match="one constant leak"):
         learn_online(network, images, T, frozenset(), everything, "ottt")

@@ -11,7 +11,7 @@ from spikeport.convert.neurons import KINDS, MultiThreshold
 from spikeport.convert.saving.container import load, save
 from spikeport.finetune.neuron import scan
 from spikeport.finetune.neuron.surrogates import SHAPES, Surrogate
-from spikeport.finetune.neuron.trainable import TrainableNeuron, plain, trainable
+from spikeport.finetune.neuron.trainable import TrainableNeuron, make_trainable, plain
 from tests.finetune.slow_neuron import ladder, powers, run
 
 T = 5
@@ -202,7 +202,7 @@ def test_a_network_there_and_back_gives_the_same_answers_and_a_file(
 ):
     model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
     network = converted(model, images, kind)
-    back = plain(trainable(network, Surrogate()))
+    back = plain(make_trainable(network, Surrogate()))
     torch.testing.assert_close(back(images, 4), network(images, 4))
     save(back, tmp_path / "net.snn")
     assert torch.equal(load(tmp_path / "net.snn")(images, 4), back(images, 4))
@@ -210,7 +210,7 @@ def test_a_network_there_and_back_gives_the_same_answers_and_a_file(
 
 
 def test_a_learned_leak_comes_back_in_the_spec(small):
-    network = trainable(small, Surrogate(), learn_leak=True)
+    network = make_trainable(small, Surrogate(), learn_leak=True)
     for layer in network.neurons.values():
         layer.leak.data.fill_(1.2)
         layer.project()
@@ -223,13 +223,13 @@ def test_a_learned_leak_comes_back_in_the_spec(small):
 def test_neurons_without_a_staircase_are_refused(kind, images, converted):
     model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
     with pytest.raises(ConversionError, match="layer '1': .*Convert with neuron="):
-        trainable(converted(model, images, KINDS[kind]), Surrogate())
+        make_trainable(converted(model, images, KINDS[kind]), Surrogate())
 
 
 def test_a_negative_initial_potential_is_trained_like_others(small):
     """The default recipe makes them (RelativePotential)."""
     small.neurons["1"].v0.data[0] = -0.3
-    network = trainable(small, Surrogate())
+    network = make_trainable(small, Surrogate())
     again = plain(network)
     torch.testing.assert_close(again.neurons["1"].v0, small.neurons["1"].v0)
     with torch.no_grad():
