@@ -11,7 +11,8 @@ from torch.utils import _pytree as pytree
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.simulation.run import Run
 
-FEW = 0.01  # share of a layer's spikes that rounding may move, beside a single one
+FEW = 0.01  # share of a layer's neurons whose spikes rounding may move in more than one way
+ROUNDING = 1e-5  # what sums in another order may differ by, in thresholds
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -105,8 +106,9 @@ def require_same_spikes(
 ) -> None:
     """Raise AssertionError unless what another way of running emitted is torch's, layer by layer.
 
-    Where something differs, every layer is given the other's spikes and must emit what the other
-    emitted, but for a few that rounding explains.
+    Where something differs, every layer is given the other's spikes. Each of its neurons must then
+    emit what the other emitted, with its potential as it is or off by the rounding of a sum; a few
+    may be off in both directions, one after the other.
 
     Args:
         network: with ``backend="torch"``.
@@ -126,24 +128,43 @@ def require_same_spikes(
     if strict:
         layers = [name for name in expected if distance(expected[name], spikes[name]) >= 1e-4]
         raise AssertionError(f"{what}: nothing is rounded, and these layers differ: {layers}")
-    run, values = Run(network, x, None), dict[fx.Node, Any]()
-    for node in run.nodes:
-        if node.meta["role"] == "shape":
-            values[node] = run._folded_shape(node, values, timesteps)
-        elif node.meta["role"] in ("neuron", "weighted", "linear", "difference"):
-            values[node] = run._in_time(node, values, timesteps)
-            name = node.meta["name"]
-            if name in spikes:
-                given = spikes[name].flatten(0, 1)
-                _require_few(values[node], given, f"{what}: layer '{name}' on equal inputs")
-                values[node] = given
-    require_close(tensors(run._returned(values, timesteps)), outputs, 1e-3, f"{what}: the output")
+    runs = _rounded_runs(network, x)
+    values: list[dict[fx.Node, Any]] = [{} for _ in runs]
+    for same_node in zip(*(run.nodes for run in runs), strict=True):
+        ways = []
+        for run, node, known in zip(runs, same_node, values, strict=True):
+            role = node.meta["role"]
+            if role == "shape":
+                known[node] = run._folded_shape(node, known, timesteps)
+            elif role in ("neuron", "weighted", "linear", "difference"):
+                known[node] = run._in_time(node, known, timesteps)
+                ways.append(known[node])
+        name = same_node[0].meta["name"]
+        if ways and name in spikes:
+            _require_few(ways, spikes[name], f"{what}: layer '{name}' on equal inputs")
+            for node, known in zip(same_node, values, strict=True):
+                known[node] = spikes[name].flatten(0, 1)
+    returned = runs[0]._returned(values[0], timesteps)
+    require_close(tensors(returned), outputs, 1e-3, f"{what}: the output")
 
 
-def _require_few(expected: Tensor, given: Tensor, what: str) -> None:
-    if expected.shape != given.shape:
-        raise AssertionError(f"{what}: {list(given.shape)}, not {list(expected.shape)}")
-    scale = float(expected.abs().max().clamp_min(1e-6))
-    wrong = int(((expected - given).abs() > 1e-3 * scale).sum())
-    if wrong > 2 + FEW * expected.numel():
-        raise AssertionError(f"{what}: {wrong} of {expected.numel()} values differ")
+def _rounded_runs(network: SpikingNetwork, x: Tensor) -> list[Run]:
+    """Runs as it is, and with all initial potentials a little lower and higher."""
+    networks = [network, copy.deepcopy(network), copy.deepcopy(network)]
+    for sign, other in zip((-1, 1), networks[1:], strict=True):
+        for neuron in other.neurons.values():
+            neuron.v0 += sign * ROUNDING * neuron.threshold
+    return [Run(each, x, None) for each in networks]
+
+
+def _require_few(ways: list[Tensor], given: Tensor, what: str) -> None:
+    """Raise AssertionError unless nearly all neurons fire as in one of several ways, [T·B, ...]."""
+    explained = torch.zeros_like(given[0], dtype=torch.bool)
+    scale = float(ways[0].abs().max().clamp_min(1e-6))
+    for way in ways:
+        if way.shape != given.flatten(0, 1).shape:
+            raise AssertionError(f"{what}: {list(given.shape)}, not {list(way.shape)}")
+        explained |= ((way.view_as(given) - given).abs() <= 1e-3 * scale).all(0)
+    wrong = int((~explained).sum())
+    if wrong > 2 + FEW * explained.numel():
+        raise AssertionError(f"{what}: {wrong} of {explained.numel()} neurons differ")
