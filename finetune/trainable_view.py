@@ -67,11 +67,7 @@ class TrainableView(nn.Module):
     def put_back(self) -> SpikingNetwork:
         """Write the present numbers into the network that this is a view of, and return it."""
         result, source = self.to_snn(), self._source[0]
-        trained = result.state_dict()
-        with torch.no_grad():
-            for name, value in source.state_dict().items():
-                if name in trained and trained[name].shape == value.shape:
-                    value.copy_(trained[name])
+        source.load_state_dict(result.state_dict())
         for name, neuron in source.neurons.items():
             neuron.model = result.neuron(name).model  # with another leak
         source.info["finetuned"] = result.info["finetuned"]

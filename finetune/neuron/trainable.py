@@ -64,6 +64,9 @@ class TrainableNeuron(NeuronLayer):
         self.log_threshold = nn.Parameter(theta.log())
         self.potential = nn.Parameter(source.v0.detach() / theta)
         self.correction = nn.Parameter(source.correction.detach().clone())
+        for name in ("step", "shift"):  # of the activation, which training does not change
+            constant = getattr(source, name).detach().clone()
+            setattr(self, name, nn.Parameter(constant, requires_grad=False))
         self.leak: nn.Parameter | None = None
         fires = source.model.staircase()
         assert fires is not None  # or Staircase.of had refused it
@@ -184,7 +187,7 @@ class TrainableNeuron(NeuronLayer):
             model = replace(model, leak=min(1.0, self.leak.item()))
         layer = NeuronLayer(model, self.channels, self.low, self.high, self.channel_dim)
         layer.model = model  # both signs were seen to before
-        for name in ("threshold", "v0", "correction"):
+        for name, _ in layer.named_parameters():
             value = getattr(self, name).detach().clone()
             setattr(layer, name, nn.Parameter(value, requires_grad=False))
         return layer

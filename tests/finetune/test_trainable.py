@@ -209,6 +209,18 @@ def test_a_network_there_and_back_gives_the_same_answers_and_a_file(
     assert not any(value.requires_grad for value in back.parameters())
 
 
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_number_of_a_layer_comes_back(kind):
+    neuron = layer(MODELS[kind], 0.0, 1.5, torch.float32)
+    for parameter in neuron.parameters():  # those without elements too: an activation has levels
+        shape = (2, 7) if parameter is neuron.correction else (7,)
+        parameter.data = parameter.data if parameter.numel() else torch.rand(shape) + 0.1
+    ours = TrainableNeuron(neuron, Surrogate(), learn_leak=False)
+    torch.testing.assert_close(dict(ours.plain().state_dict()), dict(neuron.state_dict()))
+    x = 2 * torch.randn(5, 7)
+    assert torch.equal(ours.analog(x), neuron.analog(x))
+
+
 def test_a_learned_leak_comes_back_in_the_spec(small):
     network = make_trainable(small, Surrogate(), learn_leak=True)
     for layer in network.neurons.values():
