@@ -3,7 +3,6 @@
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
