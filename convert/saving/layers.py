@@ -117,7 +117,7 @@ def _make_neuron(
 
 def _argument(layer: nn.Module, name: str) -> Any:
     value = getattr(layer, name)
-    return value is not None if name == "bias" else value
+    return value is not None if name == "bias" and not isinstance(value, bool) else value
 
 
 def _tuples(value: Any) -> Any:

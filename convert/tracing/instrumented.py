@@ -6,6 +6,7 @@ every other thread, are left alone.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,11 +101,14 @@ class Instrumented:
         original, leaf = module.forward, is_leaf(module)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
+            code = original
             if leaf and not wrapped_by_functorch((args, kwargs)):
-                return recorder.call_module(path, args, kwargs)
+                if not isinstance(module, Recurrent):
+                    return recorder.call_module(path, args, kwargs)
+                code = partial(module.called, lambda *given: recorder.call_module(path, given, {}))
             before, recorder.path = recorder.path, path
             try:
-                return original(*args, **kwargs)
+                return code(*args, **kwargs)
             except Exception as cause:
                 if self.failed is None or self.failed[0] is not cause:
                     self.failed = cause, path

@@ -14,7 +14,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.graph.recurrent import drop_states
+from spikeport.convert.graph.recurrent import open_recurrent
 from spikeport.convert.tracing.attention import open_attention
 from spikeport.convert.tracing.register_op import replace_modules
 
@@ -155,7 +155,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
     replace_modules(root)
     for module in root.modules():
         open_attention(module)
-        drop_states(module)
+        open_recurrent(module)
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, MAKE_WEIGHTS):
                 hook.remove(module)

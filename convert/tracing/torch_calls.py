@@ -14,12 +14,28 @@ OPERATORS = {
     "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
     "lshift", "rshift", "neg", "pos", "invert", "eq", "ne", "lt", "le", "gt", "ge", "getitem",
 }  # fmt: skip
+_DERIVED = (
+    "a class derived from a recurrent layer calls its forward, which the graph would have to hold "
+    "whole; let the class be an nn.Module that holds the nn.LSTM, nn.GRU or nn.RNN"
+)
+REFUSED = {
+    "_pack_padded_sequence": "pack_padded_sequence has no form in a graph, since how many "
+    "sequences reach a step depends on their lengths; call the recurrent layer on the padded "
+    "sequences, and read its output where each of them ends (output.gather)",
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _DERIVED),
+}
 Call = tuple[str, Any, tuple[Any, ...], dict[str, Any]]
 
 
 def recorded_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    """Kind, target, arguments and keyword arguments of the node for a call of torch's interface."""
+    """Kind, target, arguments and keyword arguments of the node for a call of torch's interface.
+
+    Raises:
+        ConversionError: a call that no graph can hold.
+    """
     name = getattr(function, "__name__", "")
+    if name in REFUSED:
+        raise ConversionError(REFUSED[name])
     if not _is_method(function, name):
         return "call_function", function, args, kwargs
     bare = name.removeprefix("__").removesuffix("__")

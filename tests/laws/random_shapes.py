@@ -162,7 +162,15 @@ def recurrent(d: Draw, v: str, s: Shape) -> str | None:
         f"nn.{kind}({s[1]}, {d.one(3, 4)}, {d.one(1, 1, 2)}, "
         f"batch_first=True, bidirectional={both})"
     )
-    return d.one(f"{layer}({v})[0]", f"{layer}({v})[0][:, -1]", f"{layer}({v})[0].mean(1)")
+    first = d.declare(f"nn.{kind}({s[1]}, 3)")
+    last = "[1][0][-1]" if kind == "LSTM" else "[1][-1]"
+    cell = d.declare(f"nn.{kind}Cell({s[1]}, 3)")
+    hidden = "[0]" if kind == "LSTM" else ""
+    return d.one(
+        *(f"{layer}({v})[0]", f"{layer}({v})[0][:, -1]", f"{layer}({v})[0].mean(1)"),
+        *(f"{layer}({v}){last}", f"{first}({v}.transpose(0, 1))[0].transpose(0, 1)"),
+        f"{cell}({v}[:, 1], {cell}({v}[:, 0])){hidden}",
+    )
 
 
 def token(d: Draw, v: str, s: Shape) -> str | None:
