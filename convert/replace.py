@@ -126,7 +126,9 @@ def upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
 def _analog_producers(node: fx.Node, root: nn.Module) -> list[fx.Node]:
     analog = in_time(node) and not node.meta["spikes"]
     behind_weights = node.meta["role"] == "static" and upstream(node, _is_weighted)
-    if not analog and not behind_weights:
+    value = node.meta["value"]
+    mask = isinstance(value, Tensor) and not value.is_floating_point()
+    if mask or not (analog or behind_weights):
         return []
     first = node.all_input_nodes[0]
     several = not isinstance(first.meta["value"], Tensor)

@@ -116,8 +116,9 @@ def _torch_load(path: Path) -> Any:
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    wrapper: str | None = ""
-    while wrapper is not None and isinstance(content, Mapping):
+    inside = list[Any]()  # a damaged file can hold itself
+    while isinstance(content, Mapping) and not any(content is outer for outer in inside):
+        inside.append(content)
         wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         content = content if wrapper is None else content[wrapper]
     if not isinstance(content, Mapping) or not content:

@@ -27,6 +27,7 @@ from spikeport.convert.graph.operations.operation import Operation
 from spikeport.convert.graph.operations.table import call_of, row_of
 from spikeport.convert.neurons import NeuronLayer
 
+KNOWN = ("shape", "constant")  # without data
 IN_TIME = ("signal", "neuron", "weighted", "linear", "difference")
 
 
@@ -104,7 +105,9 @@ def _role(node: fx.Node, root: nn.Module) -> str:
     if isinstance(module_of(node, root), NeuronLayer):
         return "neuron"
     sources, row = node.all_input_nodes, row_of(node)
-    if not _has_tensor(node.meta["value"]) or (row is not None and row.in_time == "shape"):
+    if row is not None and row.in_time == "shape":
+        return "unsupported" if _reads_values(node, root) else "shape"
+    if not _has_tensor(node.meta["value"]):
         return "shape"
     if not any(source.meta["role"] in ("input", "static") or in_time(source) for source in sources):
         return "shape"
@@ -118,7 +121,7 @@ def _role_in_time(node: fx.Node, root: nn.Module) -> str:
     if known is None:
         return "unsupported"
     row, call = known
-    if any(map(in_time, pytree.tree_leaves([call.given(name) for name in row.constant]))):
+    if any(map(in_time, _constants(row, call))):
         return "unsupported"
     acts = row.acts(call) if row.acts is not None else row.in_time
     if acts == "weighted":
@@ -128,6 +131,18 @@ def _role_in_time(node: fx.Node, root: nn.Module) -> str:
     if acts == "linear":
         return "linear"
     return "difference" if acts == "difference" and _gives_tensors(node) else "unsupported"
+
+
+def _constants(row: Operation, call: Call) -> list[Any]:
+    """The arguments that must not change in time."""
+    return pytree.tree_leaves([call.given(name) for name in row.constant])
+
+
+def _reads_values(node: fx.Node, root: nn.Module) -> bool:
+    """Whether an operation on sizes is given values of the input too."""
+    known = call_of(node, root)
+    leaves = _constants(*known) if known is not None else []
+    return any(isinstance(leaf, fx.Node) and leaf.meta["role"] not in KNOWN for leaf in leaves)
 
 
 def _is_linear(row: Operation, call: Call) -> bool:

@@ -1,9 +1,11 @@
 """Rectifiers and clips written with comparisons, as the functions that they are.
 
-``x * (x > 0)`` and ``torch.where(x > 0, x, 0.0)`` are a ReLU, ``torch.where(x > c, c, x)`` is a
-clip from above, ``torch.where(x > 0, x, a * x)`` a rectifier with a slope.
+``x * (x > 0)``, ``x.masked_fill(x < 0, 0.0)`` and ``torch.where(x > 0, x, 0.0)`` are a ReLU,
+``torch.where(x > c, c, x)`` and ``torch.minimum(x, c)`` are a clip from above, and
+``torch.where(x > 0, x, a * x)`` a rectifier with a slope.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,13 +38,7 @@ def write_clamps(graph: fx.Graph, root: nn.Module) -> None:
         if known is None:
             continue
         row, call = known
-        if row is row_named("where"):
-            condition, yes, no = (call.given(name) for name in row.arguments)
-            found = _chosen(condition, yes, no, root)
-        elif row is row_named("mul"):
-            found = _masked(call.given("input"), call.given("other"), root)
-        else:
-            continue
+        found = _rectifier(row.name, [call.given(name) for name in row.arguments], root)
         if found is not None:
             function, args = found
             with graph.inserting_before(node):
@@ -57,9 +53,28 @@ Found = tuple[Callable[..., Any], tuple[Any, ...]]
 _NAMES: dict[Any, str] = {
     F.relu: "relu",
     F.leaky_relu: "leaky_relu",
+    torch.clamp: "clamp",
     torch.clamp_min: "clamp_min",
     torch.clamp_max: "clamp_max",
 }
+
+
+_NOT = ("invert", "bitwise_not", "logical_not")
+
+
+def _rectifier(name: str, given: list[Any], root: nn.Module) -> Found | None:
+    """The rectifier that a call is."""
+    if name == "where":
+        condition, yes, no = given
+        return _chosen(condition, yes, no, root)
+    if name in ("masked_fill", "set_item"):
+        x, mask, value = given
+        return _chosen(mask, value, x, root)
+    if name == "mul":
+        return _masked(given[0], given[1], root)
+    if name in ("maximum", "minimum"):
+        return _limited(given[0], given[1], name == "maximum", root)
+    return None
 
 
 def _chosen(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
@@ -69,12 +84,22 @@ def _chosen(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
         return None
     x, bound, above = compared
     over, under = (yes, no) if above else (no, yes)
-    if over is x and _number(under, root) == bound:
-        return _at_least(x, bound)
-    if under is x and _number(over, root) == bound:
-        return torch.clamp_max, (x, bound)
+    if _number(under, root) == bound and _is_below(over, x, bound, False):
+        return _at_least(over, bound)
+    if _number(over, root) == bound and _is_below(under, x, bound, True):
+        return _at_most(under, bound)
     slope = _slope(under, x, root) if over is x and bound == 0 else None
     return (F.leaky_relu, (x, slope)) if slope is not None else None
+
+
+def _is_below(value: Any, x: fx.Node, bound: float, below: bool) -> bool:
+    """Whether a value is x on the side of a bound where it is used, or x clamped on that side."""
+    if value is x:
+        return True
+    source, low, high = _clamped(value)
+    if source is not x:
+        return False
+    return high == math.inf and low <= bound if below else low == -math.inf and high >= bound
 
 
 def _masked(first: Any, second: Any, root: nn.Module) -> Found | None:
@@ -86,21 +111,53 @@ def _masked(first: Any, second: Any, root: nn.Module) -> Found | None:
     return None
 
 
+def _limited(first: Any, second: Any, above: bool, root: nn.Module) -> Found | None:
+    """``maximum(x, c)`` (above) or ``minimum(x, c)``."""
+    for x, other in ((first, second), (second, first)):
+        bound = _number(other, root)
+        if isinstance(x, fx.Node) and bound is not None and _number(x, root) is None:
+            return _at_least(x, bound) if above else _at_most(x, bound)
+    return None
+
+
+def _clamped(x: Any) -> tuple[Any, float, float]:
+    """The source and the ends of a clamp; of something else itself, without ends."""
+    name = x.meta.get("op") if isinstance(x, fx.Node) else None
+    if name == "relu":
+        return x.args[0], 0.0, math.inf
+    end = x.args[1] if name in ("clamp_min", "clamp_max") and len(x.args) == 2 else None
+    if not isinstance(end, (int, float)):
+        return x, -math.inf, math.inf
+    return (x.args[0], end, math.inf) if name == "clamp_min" else (x.args[0], -math.inf, end)
+
+
 def _at_least(x: fx.Node, bound: float) -> Found:
+    source, low, high = _clamped(x)
+    if low == -math.inf and bound <= high < math.inf:
+        return torch.clamp, (source, bound, high)
     return (F.relu, (x,)) if bound == 0 else (torch.clamp_min, (x, bound))
 
 
+def _at_most(x: fx.Node, bound: float) -> Found:
+    source, low, high = _clamped(x)
+    if high == math.inf and -math.inf < low <= bound:
+        return torch.clamp, (source, low, bound)
+    return torch.clamp_max, (x, bound)
+
+
 def _comparison(node: Any, root: nn.Module) -> Comparison | None:
-    while isinstance(node, fx.Node) and row_of(node) in (row_named("to"), row_named("bool")):
+    negated = False
+    while isinstance(node, fx.Node) and (row := row_of(node)) is not None:
+        if row.name in _NOT:
+            negated = not negated
+        elif row.name not in ("to", "bool"):
+            break
         node = node.args[0]
     known = call_of(node, root) if isinstance(node, fx.Node) else None
-    if known is None:
+    if known is None or known[0].compares is None:
         return None
-    row, call = known
-    if row.compares is None:
-        return None
-    above = row.compares == "above"
-    left, right = call.given("input"), call.given("other")
+    above = (known[0].compares == "above") != negated
+    left, right = known[1].given("input"), known[1].given("other")
     for x, other, turned in ((left, right, False), (right, left, True)):
         bound = _number(other, root)
         if isinstance(x, fx.Node) and bound is not None:
@@ -130,5 +187,8 @@ def _number(value: Any, root: nn.Module) -> float | None:
             return None
         first = tensor.flatten()[0]
         return float(first) if bool((tensor == first).all()) else None
-    row = row_of(value)
-    return row.filled_with if row is not None else None
+    known = call_of(value, root)
+    if known is None:
+        return None
+    filled = known[0].filled_with
+    return _number(known[1].given(filled), root) if isinstance(filled, str) else filled

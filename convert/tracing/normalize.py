@@ -43,6 +43,7 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
             _by_position(node, root)
         if node.op not in ("placeholder", "get_attr", "output"):
             node.meta["op"] = operation_name(node, module_of(node, root))
+            _name_pairs(node)
         a_view = node.op == "call_method" and node.target == "view"
         if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
@@ -55,6 +56,17 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
     _fold_batch_norms(graph, root)
     eliminate_dead(graph)
     graph.lint()
+
+
+def _name_pairs(node: fx.Node) -> None:
+    """Write ``max`` and ``min`` of two tensors under their own name: reductions share it."""
+    functions = {"max": torch.maximum, "min": torch.minimum}
+    name = getattr(node.target, "__name__", node.target)
+    other = node.args[1] if len(node.args) > 1 else node.kwargs.get("other")
+    if row_of(node) is row_named("max") and isinstance(other, fx.Node):
+        function = functions[str(name)]
+        node.op, node.target, node.meta["op"] = "call_function", function, function.__name__
+        node.args, node.kwargs = (node.args[0] if node.args else node.kwargs["input"], other), {}
 
 
 def _by_position(node: fx.Node, root: nn.Module) -> None:

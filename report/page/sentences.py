@@ -122,7 +122,7 @@ def left_out(subject: MeasuredNetwork) -> list[str]:
             "The output is not used as class scores [B, K]: accuracy, agreement, confusion and "
             "examples are left out; the output error stands in their place."
         )
-    elif not info["labeled_images"]:
+    elif not info["labelled_images"]:
         found.append("The images have no labels: accuracy is left out.")
     if subject.inspection is None:
         found.append(
@@ -154,7 +154,7 @@ def measured(subject: MeasuredNetwork, environment: dict[str, str]) -> list[tupl
     """The measurement of the page's numbers."""
     info = subject.curve.info
     return [
-        ("Images", f"{info['images']}, {info['labeled_images']} of them labelled"),
+        ("Images", f"{info['images']}, {info['labelled_images']} of them labelled"),
         ("Latency", info["latency"]),
         ("Readout", info["readout"]),
         ("Input", info["encoding"]),

@@ -249,7 +249,7 @@ class _SweepTally:
             "neuron_label": neuron_labels(self.network.neurons.values()),
             **without_digests(self.network.info),
             "images": self.images,
-            "labeled_images": self.labelled,
+            "labelled_images": self.labelled,
             "source_top1": self.source_correct / self.labelled if scored else None,
             "source_macs": of_one.source_macs,
             "source_energy_uj": energy.microjoules(0, of_one.source_macs, of_one.neurons),

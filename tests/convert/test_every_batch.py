@@ -191,7 +191,7 @@ def test_other_targets_are_passed_on_and_never_counted(kind, snn):
     with pytest.warns(UserWarning, match="no class labels"):
         curve = sp.sweep(snn, [(X, OTHER_TARGETS[kind])], 2, on_batch=seen.append, progress=False)
     assert curve.rows[0]["top1"] is None
-    assert curve.info["labeled_images"] == 0
+    assert curve.info["labelled_images"] == 0
     assert seen[0].labels is OTHER_TARGETS[kind]
     with pytest.warns(UserWarning, match="no class labels"):
         rows = sp.cost(snn, [(X, OTHER_TARGETS[kind])], 2, progress=False).rows

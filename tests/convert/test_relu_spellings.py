@@ -8,6 +8,8 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn import functional as F
 
+from spikeport.convert import ConversionError
+
 INF = math.inf
 RELU, RELU6, SIGNED = (0.0, INF), (0.0, 6.0), (-1.0, 1.0)
 
@@ -38,6 +40,38 @@ FUNCTIONS = {
     "torch.clamp_min_": (lambda x: torch.clamp_min_(x, 0), RELU, "clamp_min"),
     "x.clamp_max": (lambda x: x.clamp_max(1.5), (-INF, 1.5), "clamp_max"),
 }
+CLIP = (-0.5, 1.0)
+
+
+def _set_below_zero(x):
+    x = x + 0.0
+    x[x < 0] = 0.0
+    return x
+
+
+BY_HAND = {
+    "x * (x > 0)": (lambda x: x * (x > 0), RELU, "relu"),
+    "(x >= 0) * x": (lambda x: (x >= 0).to(x.dtype) * x, RELU, "relu"),
+    "x.gt(0).type_as": (lambda x: x * x.gt(0).type_as(x), RELU, "relu"),
+    "where": (lambda x: torch.where(x > 0, x, 0.0), RELU, "relu"),
+    "where not": (lambda x: torch.where(~(x < 0), x, torch.zeros_like(x)), RELU, "relu"),
+    "masked_fill": (lambda x: x.masked_fill(x < 0, 0.0), RELU, "relu"),
+    "masked_fill_": (lambda x: x.clone().masked_fill_(torch.logical_not(x > 0), 0.0), RELU, "relu"),
+    "set item": (_set_below_zero, RELU, "relu"),
+    "torch.max": (lambda x: torch.max(x, torch.zeros_like(x)), RELU, "relu"),
+    "x.max": (lambda x: x.max(torch.tensor(0.0)), RELU, "relu"),
+    "torch.max by keyword": (lambda x: torch.max(input=x, other=torch.zeros(1)), RELU, "relu"),
+    "torch.maximum": (lambda x: torch.maximum(torch.zeros(4, 1, 1), x), RELU, "relu"),
+    "minimum of relu": (lambda x: torch.minimum(F.relu(x), torch.full_like(x, 6)), RELU6, "clamp"),
+    "clip by where": (
+        lambda x: torch.where(x < -0.5, torch.full_like(x, -0.5), torch.where(x > 1, 1.0, x)),
+        CLIP,
+        "clamp",
+    ),
+    "clip by min and max": (
+        lambda x: torch.min(torch.max(x, torch.tensor(-0.5)), torch.tensor(1.0)), CLIP, "clamp"
+    ),
+}  # fmt: skip
 MODULES = {
     "ReLU": (lambda: nn.ReLU(), RELU),
     "ReLU in place": (lambda: nn.ReLU(inplace=True), RELU),
@@ -58,12 +92,33 @@ def check(model, images, converted, expected):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("spelling", FUNCTIONS)
+@pytest.mark.parametrize("spelling", FUNCTIONS | BY_HAND)
 def test_function(spelling, written, images, converted):
-    function, span, name = FUNCTIONS[spelling]
+    function, span, name = (FUNCTIONS | BY_HAND)[spelling]
     model = written(lambda self, x: self.conv2(function(self.conv(x))))
     # the second convolution reads spikes: no other neuron
     check(model, images, converted, {name: span})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "almost",
+    [
+        lambda x: torch.where(x > 0.2, x, torch.zeros_like(x)),
+        lambda x: x.masked_fill(x < 0, 0.3),
+        lambda x: torch.where(x > 0.2, torch.where(x > 0, x, 0.0), 0.2),
+        lambda x: torch.clamp_min(torch.minimum(x, torch.tensor(-0.5)), 0.5),
+        lambda x: torch.minimum(torch.clamp_min(x, 0.5), torch.tensor(-0.5)),
+        lambda x: torch.max(x, x.roll(1, 1)) + x.max(1, keepdim=True)[0],
+    ],
+)
+def test_what_looks_like_a_clip_is_refused_or_computed(almost, written, images, converted):
+    model = written(lambda self, x: self.conv2(almost(self.conv2(F.relu(self.conv(x))))))
+    try:
+        snn = converted(model, images)
+    except ConversionError:
+        return
+    assert torch.allclose(snn.analog(3 * images), model(3 * images), atol=1e-5)
 
 
 @torch.no_grad()

@@ -58,6 +58,14 @@ def test_wrappers_and_prefix_are_removed(tmp_path: Path, wrapper: str) -> None:
     assert all(torch.equal(read[k], state[k]) for k in state)
 
 
+def test_wrapper_around_itself_is_refused(tmp_path: Path) -> None:
+    inner: dict[str, object] = {}
+    inner["state_dict"] = {"model": inner}
+    torch.save(inner, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="entries are not tensors"):
+        read_state_dict(tmp_path / "a.pt")
+
+
 def test_averaged_weights_come_first(tmp_path: Path) -> None:
     content = {"state_dict": {"w": torch.zeros(1)}, "state_dict_ema": {"w": torch.ones(1)}}
     torch.save(content, tmp_path / "a.pt")

@@ -87,7 +87,7 @@ class Operation:
         staircase: the staircase that it makes of one, see ``Staircase``; None for a call that
             makes none.
         compares: whether it is true above or below its second argument.
-        filled_with: the number that a tensor made from sizes consists of.
+        filled_with: the number that a tensor made from sizes consists of, or its argument's name.
         examples: of calls; the first one is the usual one.
     """
 
@@ -112,7 +112,7 @@ class Operation:
     einstein_sum: Callable[[Call], Product | None] | None = None
     staircase: Climb | None = None
     compares: Literal["above", "below"] | None = None
-    filled_with: float | None = None
+    filled_with: float | str | None = None
     examples: tuple[Example, ...] = ()
 
     def call(

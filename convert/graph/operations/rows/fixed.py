@@ -23,12 +23,12 @@ _OF_ONE = (
 _OF_SEVERAL = (
     *("is", "is_not", "contains", "index", "isclose", "allclose", "equal", "logical_and"),
     *("logical_or", "logical_not", "logical_xor", "any", "all", "argsort", "argmax", "argmin"),
-    *("diag", "diag_embed", "diagflat", "meshgrid", "broadcast_tensors", "one_hot", "cov"),
+    *("diag", "diagflat", "meshgrid", "one_hot", "cov"),
     *("searchsorted", "bucketize", "nonzero", "argwhere", "unique", "bincount", "histc"),
     *("heaviside", "nextafter", "ldexp", "frexp", "polar", "complex", "cartesian_prod"),
     *("combinations", "kron", "block_diag", "embedding_bag", "isin", "count_nonzero"),
-    *("atleast_1d", "atleast_2d", "atleast_3d", "tril_indices", "triu_indices", "vander"),
-    *("scalar_tensor", "can_cast", "result_type", "promote_types", "new_tensor", "tensor"),
+    *("tril_indices", "triu_indices", "vander"),
+    *("scalar_tensor", "can_cast", "result_type", "promote_types", "tensor"),
     *("as_tensor", "asarray", "from_numpy", "sqrt_int", "prod_int"),
 )
 _SIZES = (
@@ -72,8 +72,14 @@ _EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
     "mod": lambda x: (x.shape[2], 4),
 }
 
-_FILLED = {"zeros": 0.0, "ones": 1.0, "zeros_like": 0.0, "ones_like": 1.0}
+_FILLED: dict[str, float | str] = {"zeros": 0.0, "ones": 1.0, "zeros_like": 0.0, "ones_like": 1.0}
 _FILLED |= {"new_zeros": 0.0, "new_ones": 1.0}
+_FILLED |= dict.fromkeys(("full", "full_like", "new_full"), "fill_value")
+_FILLERS: dict[str, tuple[str, ...]] = {
+    "full": ("size", "fill_value"),
+    "full_like": ("input", "fill_value"),
+}
+_FILLERS |= {"new_full": ("input", "size", "fill_value")}
 
 ROWS = [
     *(
@@ -141,13 +147,23 @@ ROWS = [
         )
         for name in (*_OF_TWO_SIZES, *_OF_ONE, *_OF_SEVERAL)
     ),
-    *(Operation(name, "fixed", UNKNOWN, filled_with=_FILLED.get(name)) for name in _MADE_OF_SIZES),
+    *(
+        Operation(
+            name,
+            "fixed",
+            UNKNOWN,
+            arguments=_FILLERS.get(name, ("input",)),
+            filled_with=_FILLED.get(name),
+        )
+        for name in _MADE_OF_SIZES
+    ),
     *(Operation(name, "shape", UNKNOWN) for name in _SIZES),
     *(
         Operation(
             name,
             "shape",
             UNKNOWN,
+            arguments=_FILLERS.get(name, ("input",)),
             filled_with=_FILLED.get(name),
             examples=(
                 Example(
@@ -164,4 +180,12 @@ ROWS = [
         if "empty" not in name
     ),
     *(Operation(name, "shape", UNKNOWN) for name in _LIKE if "empty" in name),
+    Operation(
+        "new_tensor",
+        "shape",
+        UNKNOWN,
+        arguments=("input", "data"),
+        constant=("data",),
+        examples=(Example(lambda x: (x, [0.5])),),
+    ),
 ]

@@ -104,6 +104,16 @@ ROWS = [
         arguments=("tensors",),
         examples=(Example(lambda x: ((x, x),), shape=(4,)),),
     ),
+    _move("atleast_1d", "atleast_2d", "atleast_3d", arguments=("*tensors",), examples=(_PLAIN,)),
+    _move(
+        "broadcast_tensors",
+        arguments=("*tensors",),
+        examples=(
+            Example(lambda x: (x, x[:, :1])),
+            Example(lambda x: (x[:, :1], torch.ones(4, 1, 1))),
+        ),
+    ),
+    _move("diag_embed", arguments=("input", "offset", "dim1", "dim2"), examples=(_PLAIN,)),
     _move("vstack", "row_stack", arguments=("tensors",)),  # along the batch
     Operation(
         "flatten",
