@@ -84,6 +84,7 @@ def _checked(
         again = convert(double, example.double())
         error, index = _worst_difference(double, again, example.double())
         if error > TOLERANCE:
+            _check_answers_again(model, example)
             raise ConversionError(
                 f"the traced graph differs from the model: output {index} by {error:.1e} of "
                 "its magnitude. A forward hook or an in-place write to a view is the usual "
@@ -92,6 +93,18 @@ def _checked(
     _check_images_apart(network, example)
     # frozen: autograd would keep every timestep of every inference in memory
     return network.requires_grad_(False)
+
+
+@torch.no_grad()
+def _check_answers_again(model: nn.Module, example: Tensor) -> None:
+    """Raise ConversionError if the model gives the same input another answer the second time."""
+    first, second = (_run(model, "the model itself", example.clone()) for _ in range(2))
+    if not all(torch.equal(a, b) for a, b in _pairs(first, second)):
+        raise ConversionError(
+            "the model gives another answer each time it is given the same input, so that nothing "
+            "can be compared with it: it draws random numbers or counts its calls. Is there a "
+            "dropout with training=True, or a torch.rand in its forward?"
+        )
 
 
 def _convert(

@@ -25,6 +25,7 @@ from spikeport.convert.graph.nodes import location, module_of
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.operation import Operation
 from spikeport.convert.graph.operations.table import call_of, row_of
+from spikeport.convert.graph.random_numbers import draws
 from spikeport.convert.neurons import NeuronLayer
 
 KNOWN = ("shape", "constant")  # without data
@@ -42,7 +43,8 @@ def assign_roles(graph: fx.Graph, root: nn.Module) -> list[str]:
         node.meta["role"] = _role(node, root)
         node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node, root)
         if node.meta["role"] == "unsupported":
-            unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}')")
+            why = ": it draws random numbers" if draws(node) else ""
+            unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}'){why}")
     return unsupported
 
 
@@ -105,6 +107,8 @@ def _role(node: fx.Node, root: nn.Module) -> str:
     if isinstance(module_of(node, root), NeuronLayer):
         return "neuron"
     sources, row = node.all_input_nodes, row_of(node)
+    if row is None and draws(node):
+        return "unsupported"
     if row is not None and row.in_time == "shape":
         return "unsupported" if _reads_values(node, root) else "shape"
     if not _has_tensor(node.meta["value"]):

@@ -1,5 +1,7 @@
 """What cannot be converted is refused at once, with the module's path and a way out."""
 
+import random
+
 import pytest
 import torch
 from torch import nn
@@ -160,3 +162,20 @@ def test_a_layer_with_the_name_of_an_attribute_is_refused(name, images):
     refuse(model.eval(), images, f"'{name}'", "rename")
     snn = build(nn.Sequential(model).eval(), images, KINDS["if"])
     assert list(snn.neurons) == ["0.act"]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x + 0 * torch.randn(x.size(0), 1, 1, 1), "'randn'.*draws random numbers"),
+        (lambda x: x + 0 * torch.rand_like(x), "'rand_like'.*draws random numbers"),
+        (lambda x: x + torch.randn(4, 1, 1), "another answer each time"),
+        (lambda x: torch.nn.functional.dropout(x, 0.5, True), "another answer each time"),
+        (lambda x: x[:, torch.randperm(4)] * torch.randn(1), "another answer each time"),
+        (lambda x: x * random.random(), "another answer each time"),
+    ],
+)
+def test_random_numbers_are_refused(function, message, written, images, converted):
+    model = written(lambda self, x: self.conv2(function(self.conv(x).relu())))
+    with pytest.raises(ConversionError, match=message):
+        converted(model, images)
