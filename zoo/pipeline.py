@@ -19,6 +19,7 @@ from spikeport.convert import (
 )
 from spikeport.convert.batches import stream, taken_for
 from spikeport.convert.neurons import NeuronModel
+from spikeport.convert.saving.container import warn_if_unsavable
 from spikeport.convert.simulation.early_exit import is_scores
 from spikeport.convert.task import Task, check_task
 from spikeport.report.inspecting import inspect as inspecting
@@ -68,6 +69,9 @@ def to_snn(
         ConversionError: an unknown neuron or recipe, a model that cannot be converted (the message
             lists every obstacle with its module path), unusable calibration data. What can be
             refused is refused before the data is read.
+
+    Warns:
+        UserWarning: a part that keeps the network from being saved, by name, before calibration.
     """
     check_recipe(recipe, timesteps)
     check_task(task)
@@ -97,6 +101,7 @@ def to_snn(
     )
     if hasattr(model, "pretrained_cfg"):
         network.info["input"] = input_config(model)
+    warn_if_unsavable(network)
     if task is None and is_classifier(model) and _returns_scores(network, example):
         task = "classification"
     calibrate(network, data, recipe, timesteps, progress, task)

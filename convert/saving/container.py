@@ -6,6 +6,7 @@ The file is an uncompressed zip of ``network.json`` (graph, layers, how it was m
 
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ def save(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
     description, tensors = _describe(network)
     members = {DESCRIPTION: _layout(description), WEIGHTS: write_tensors(tensors)}
     _write(Path(path), members)
+
+
+def warn_if_unsavable(network: SpikingNetwork) -> None:
+    """Say which part keeps a network from being saved, before work is spent on it."""
+    try:
+        _describe(network)
+    except ConversionError as cause:
+        warnings.warn(f"the network can be run, but not be saved: {cause}", stacklevel=3)
 
 
 @torch.inference_mode(False)

@@ -8,6 +8,7 @@ from spikeport.convert import ConversionError
 from spikeport.convert.graph.operations.spikes import MIXED, SCALED
 from spikeport.convert.saving.container import load, save
 from spikeport.convert.tracing import register_op as extension
+from spikeport.zoo.pipeline import to_snn
 
 pytestmark = pytest.mark.usefixtures("forget_operations")
 
@@ -76,6 +77,27 @@ def test_a_module_is_called_as_a_whole(written, images, converted):
     extension.register_op(Data, "difference", macs=lambda call: 0.0)
     snn = check(model, images, converted, ["relu", "gate#out"])
     assert type(snn.gate) is Data
+
+
+def test_what_keeps_a_network_from_being_saved_is_said_before_calibration(written, images):
+    model = written(lambda self, x: self.conv2(self.gate(self.conv(x).relu())), gate=Data())
+    extension.register_op(Data, "difference", macs=lambda call: 0.0)
+
+    def batches():
+        yield images  # the example
+        raise InterruptedError
+
+    message = r"can be run, but not be saved: module 'gate' is a '.*\.Data'"
+    with pytest.warns(UserWarning, match=message), pytest.raises(InterruptedError):
+        to_snn(model, Batches(batches), progress=False)
+
+
+class Batches:
+    def __init__(self, read):
+        self.read = read
+
+    def __iter__(self):
+        return self.read()
 
 
 class Clamped(nn.Module):
