@@ -19,7 +19,8 @@ from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.single_image import is_single_image
 from spikeport.convert.staircases import replace_staircases
 from spikeport.convert.tracing.normalize import normalize
-from spikeport.convert.tracing.source_copy import check_source, copied
+from spikeport.convert.tracing.source_check import check_source
+from spikeport.convert.tracing.source_copy import copied
 from spikeport.convert.tracing.tracer import trace
 
 TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms rounds
@@ -221,7 +222,7 @@ def _image_by_image(network: SpikingNetwork, batch: Tensor) -> dict[tuple[str, i
         elif node.meta["role"] == "static" and any(map(in_time, node.users)):
             keep(where, value)
 
-    keep("the output", network.evaluate(batch, visit))
+    keep("the output", _run(lambda x: network.evaluate(x, visit), "the traced graph", batch))
     return found
 
 

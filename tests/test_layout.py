@@ -31,7 +31,7 @@ TABLE: dict[str, tuple[str, str]] = {
 ROOMS: dict[str, str] = {
     "convert/neurons": "errors",
     "convert/graph": "batches errors neurons",
-    "convert/graph/operations": "nodes same_padding channel_affine recurrent set_item",
+    "convert/graph/operations": "nodes same_padding channel_affine group_norm recurrent set_item",
     "convert/graph/operations/rows": (
         "call channels einstein lifted macs operation spikes staircase windows"
     ),

@@ -22,6 +22,7 @@ from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.saving.container import warn_if_unsavable
 from spikeport.convert.simulation.early_exit import is_scores
 from spikeport.convert.task import Task, check_task
+from spikeport.convert.tracing.source_check import check_source, is_file
 from spikeport.report.inspecting import inspect as inspecting
 from spikeport.report.inspecting.inspection import Inspection
 from spikeport.zoo.checkpoints import is_classifier, load_model
@@ -79,14 +80,15 @@ def to_snn(
         own = RECIPES[recipe].neuron if isinstance(recipe, str) else None
         neuron = own or KINDS["signed"]
     fires = neuron_model(neuron)
-    by_name = isinstance(model, str)
+    by_name = isinstance(model, str) and not is_file(model)
     source = model if isinstance(model, str) else type(model).__name__
-    if isinstance(model, str):
+    if isinstance(model, str) and by_name:
         model = load_model(model, checkpoint)
     elif checkpoint is not None:
         raise ConversionError(
             f"checkpoint={checkpoint!r} goes with a model's name; this {source} has its weights"
         )
+    model = check_source(model)
     example = taken_for(next(stream(data, "", progress=False)), model).x.detach()
     with tqdm(total=1, desc=f"tracing {source}", leave=False, disable=not progress) as bar:
         network = build(model, example, fires, analog_bottlenecks, simplify)

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.channel_affine import ChannelAffine
+from spikeport.convert.graph.group_norm import open_function
 from spikeport.convert.graph.nodes import (
     attribute,
     call_node,
@@ -44,6 +45,7 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
         if node.op not in ("placeholder", "get_attr", "output"):
             node.meta["op"] = operation_name(node, module_of(node, root))
             _name_pairs(node)
+        open_function(node)
         a_view = node.op == "call_method" and node.target == "view"
         if a_view and not isinstance(node.args[-1], torch.dtype):
             node.target = "reshape"  # a value of another memory layout may take this one's place
@@ -167,9 +169,19 @@ def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Mo
         if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, *BATCH_NORMS)):
             continue
         loses_bias = module.bias is not None and layer.bias is None
-        if not loses_bias and not _called(graph, owner):
+        if not loses_bias and not _called(graph, owner) and not _read(graph, owner, node):
             return owner
     return unique(root, f"{path}.{node.meta['op']}".lstrip("."))
+
+
+def _read(graph: fx.Graph, path: str, but_by: fx.Node) -> bool:
+    """Whether a tensor of a module is read by other nodes than one."""
+    return any(
+        node.op == "get_attr"
+        and str(node.target).rpartition(".")[0] == path
+        and set(node.users) != {but_by}
+        for node in graph.nodes
+    )
 
 
 def _called(graph: fx.Graph, path: str) -> bool:

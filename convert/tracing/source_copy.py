@@ -5,79 +5,22 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
-from spikeport.convert.errors import ConversionError
+from spikeport.convert.graph.group_norm import open_group_norm
 from spikeport.convert.graph.recurrent import open_recurrent
 from spikeport.convert.tracing.attention import open_attention
 from spikeport.convert.tracing.register_op import replace_modules
+from spikeport.convert.tracing.source_check import unwrapped
 
 MAKE_WEIGHTS = (WeightNorm, SpectralNorm, BasePruningMethod)  # in a hook, at every call
 FORWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 PLAIN = (list, dict, set, tuple)
-
-
-def check_source(network: Any) -> None:
-    """Raise ConversionError unless ``network`` is made of Python modules in eval mode."""
-    if not isinstance(network, nn.Module):
-        raise ConversionError(
-            f"the model is a {type(network).__name__}; expected a torch.nn.Module: pass the module "
-            "that was exported, compiled or saved"
-        )
-    for name, module in network.named_modules():
-        where = f"module '{name or 'top'}' ({type(module).__name__})"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ConversionError(
-                f"{where} is TorchScript, in which layers and their code are no longer Python; "
-                "pass the nn.Module that it was scripted or traced from"
-            )
-        if isinstance(module, fx.GraphModule) and _is_exported(module):
-            raise ConversionError(
-                f"{where} was made by torch.export, which fixes sizes and has no layers left; pass "
-                "the nn.Module that was exported"
-            )
-    for name, module in network.named_modules():
-        if module.training and not _is_compiled(module):
-            raise ConversionError(
-                f"module '{name or 'top'}' ({type(module).__name__}) is in training mode, where "
-                "batch norm and dropout are random; call model.eval() first"
-            )
-
-
-def _is_exported(module: fx.GraphModule) -> bool:
-    return any(
-        isinstance(node.target, torch._ops.OpOverload)
-        for node in module.graph.nodes
-        if node.op == "call_function"
-    )
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") and type(module).__module__.startswith("torch._dynamo")
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The network in a wrapper that changes no number; itself if it is no wrapper."""
-    while True:
-        if _is_compiled(network):
-            network = network._orig_mod  # type: ignore[assignment]
-        elif isinstance(
-            network,
-            (
-                nn.DataParallel,
-                nn.parallel.DistributedDataParallel,
-                torch.optim.swa_utils.AveragedModel,
-            ),
-        ):
-            network = network.module
-        else:
-            return network
 
 
 def copied(network: nn.Module) -> nn.Module:
@@ -156,6 +99,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
     for module in root.modules():
         open_attention(module)
         open_recurrent(module)
+        open_group_norm(module)
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, MAKE_WEIGHTS):
                 hook.remove(module)
@@ -166,8 +110,11 @@ def plain_copy(network: nn.Module) -> nn.Module:
             weights = {name: getattr(module, name).detach() for name in made}
             del module._modules["parametrizations"]
             module.__class__ = type(module).__bases__[0]
+            others = dict(module._parameters)
+            module._parameters.clear()  # a layer's weight comes before its bias
             for name, value in weights.items():
                 module.register_parameter(name, nn.Parameter(value))
+            module._parameters.update(others)
     return root
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from spikeport.convert import KINDS, ConversionError, build
 from spikeport.convert.tracing.tracer import trace
+from spikeport.zoo.pipeline import to_snn
 
 
 class Layers(nn.Module):
@@ -229,13 +231,59 @@ def test_what_is_no_network_of_python_is_refused_in_one_line():
         (torch.jit.trace(net, x), "TorchScript"),
         (nn.Sequential(torch.jit.script(net)).eval(), "module '0' .* TorchScript"),
         (exported.module(), "torch.export"),
-        (exported, "is a ExportedProgram"),
-        (net.state_dict(), "is a OrderedDict"),
+        (exported, "torch.export"),
+        (torch.export.unflatten(exported), "torch.export"),
+        (net.state_dict(), "is a OrderedDict.*load_state_dict"),
+        (type("ModelProto", (), {"__module__": "onnx.onnx_ml_pb2"})(), "ONNX"),
+        (nn.Sequential, "the class Sequential"),
+        (torch.relu, "function"),
+        (torch.ao.quantization.quantize_dynamic(net, {nn.Linear}), "integer kernels"),
+        (nn.Sequential(nn.LazyLinear(3), nn.ReLU()).eval(), "lazy"),
+        (copy.deepcopy(net).to("meta"), "'0.weight' is on the meta device"),
     ]
     for model, message in cases:
         with pytest.raises(ConversionError, match=message) as caught:
             build(model, x, KINDS["signed"])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("net.onnx", "ONNX"),
+        (Path("net.onnx"), "ONNX"),
+        ("net.pt2", "torch.export"),
+        ("net.pt", "load_state_dict"),
+        ("net.snn", "spikeport.load"),
+    ],
+)
+def test_files_are_refused_in_one_line_before_the_data_is_read(file, message):
+    with pytest.raises(ConversionError, match=message) as caught:
+        to_snn(file, [])
+    assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+def test_the_mode_of_a_wrapper_is_not_that_of_its_network():
+    net = Layers().eval()
+    for wrapped in (nn.DataParallel(net), torch.optim.swa_utils.AveragedModel(net)):
+        assert wrapped.training
+        build(wrapped, torch.randn(3, 6), KINDS["signed"])
+    with pytest.raises(ConversionError, match="training mode"):
+        build(nn.DataParallel(Layers().train()), torch.randn(3, 6), KINDS["signed"])
+
+
+@torch.no_grad()
+def test_one_process_of_several(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        net, x = Layers().eval(), torch.randn(3, 6)
+        snn = build(nn.parallel.DistributedDataParallel(net), x, KINDS["signed"])
+    finally:
+        torch.distributed.destroy_process_group()
+    assert torch.allclose(snn.analog(x), net(x), atol=1e-5)
 
 
 @torch.no_grad()

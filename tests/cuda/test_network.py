@@ -121,6 +121,32 @@ def test_few_spikes_are_added_up_and_many_multiplied(cupy, monkeypatch):
     torch.testing.assert_close(*outputs)
 
 
+class TwoReaders(nn.Module):
+    """Spikes that a linear layer of the output reads, and another before the last neurons."""
+
+    def __init__(self):
+        super().__init__()
+        self.front, self.left, self.right = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.front(x).relu()
+        return self.left(x) + self.last(self.right(x).relu())
+
+
+@torch.no_grad()
+def test_spikes_that_the_output_and_another_layer_read(cupy):
+    x = torch.randn(3, 6)
+    snn = build(TwoReaders().eval(), x, KINDS["signed"])
+    for neuron in snn.neurons.values():
+        neuron.threshold.fill_(0.7)
+    outputs = []
+    for backend in ("torch", "cuda"):
+        snn.backend = backend
+        outputs.append(snn(x, 7, 2))
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 def test_correction_currents(cupy):
     snn, x = network()

@@ -107,9 +107,10 @@ class CudaRun(Run):
             out = layer.values(current, residual, steps)
             self._show(node, Emitted(out, self.time))
             return out.flatten(0, 1)
-        if self.readout and node in self.readout.sources and self._only_read_out(node):
+        read_out = self.readout is not None and node in self.readout.sources
+        if read_out and self._only_read_out(node):
             return layer.totals(current, residual, (*self.marks, steps))
-        if self._read_as_bits(node):
+        if not read_out and self._read_as_bits(node):
             return layer.packed(current, residual, steps)
         return layer.values(current, residual, steps).flatten(0, 1)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from spikeport.convert.graph.group_norm import GroupNorm
 from spikeport.convert.graph.operations.channels import ChannelRule, kept, last, second
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import MIXED, SELECTED
@@ -57,7 +58,7 @@ ROWS = [
     ),
     _norm(
         "group_norm",
-        {nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine")},
+        {GroupNorm: ("num_groups", "num_channels", "eps", "affine")},
         ("input", "num_groups", "weight", "bias", "eps"),
         second,
         Example(lambda x: (x, 2), layer=lambda cls: cls(2, 4)),
