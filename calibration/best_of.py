@@ -13,6 +13,7 @@ from tqdm import tqdm
 from spikeport.calibration.recipe import Pass, run_passes
 from spikeport.calibration.threshold import check_timesteps
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.inputs import Input
 from spikeport.convert.outputs import flat
 
 HELD_OUT = 4  # every fourth image
@@ -103,7 +104,7 @@ class _Part:
     def __init__(self, network: SpikingNetwork, batches: Iterable[Any], held_out: bool) -> None:
         self._network, self._batches, self._held_out = network, batches, held_out
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Input]:
         first = 0
         for batch in self._batches:
             images = self._network.take_apart(batch).x

@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from spikeport.calibration.layerwise import LayerwisePass, NeuronView
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.run import Run
 
 
@@ -29,7 +30,7 @@ class BiasOnset(LayerwisePass):
     enough = 12
 
     def begin(
-        self, network: SpikingNetwork, images: Tensor, memory: dict[str, dict[str, Any]]
+        self, network: SpikingNetwork, images: Input, memory: dict[str, dict[str, Any]]
     ) -> None:
         """Note each layer's bias."""
         for name, bias in _Silent(network, images[:1], None).biases().items():

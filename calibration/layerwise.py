@@ -21,6 +21,7 @@ from spikeport.calibration.threshold import check_timesteps
 from spikeport.convert import NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import stream
 from spikeport.convert.graph.nodes import attribute
+from spikeport.convert.inputs import Input
 from spikeport.convert.saving.layers import own_tensors
 from spikeport.convert.simulation.chunk_size import bytes_in_time
 from spikeport.convert.simulation.run import Run
@@ -123,7 +124,7 @@ class LayerwisePass:
         run_layerwise(network, batches, [self], progress)
 
     def begin(
-        self, network: SpikingNetwork, images: Tensor, memory: dict[str, dict[str, Any]]
+        self, network: SpikingNetwork, images: Input, memory: dict[str, dict[str, Any]]
     ) -> None:
         """Note something for the layers' turns: ``memory`` holds each view's, by graph node."""
 
@@ -174,7 +175,7 @@ def run_layerwise(
             _Adjusting(network, part, passes, memories, portion, reading).advance(timesteps)
 
 
-def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
+def _portion(network: SpikingNetwork, images: Input, timesteps: int) -> int:
     """Images at once: the largest tensor over all timesteps fits, and the source's reading."""
     sizes = bytes_in_time(network, images[:1])
     read = sum(size for node, size in sizes.items() if node.meta["role"] in ("neuron", "weighted"))
@@ -182,7 +183,7 @@ def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
     return max(1, int(1 / max(simulated / PORTION_BYTES, read / READING_BYTES)))
 
 
-def _reading(source: SpikingNetwork, images: Tensor, weights: bool) -> dict[str, Tensor]:
+def _reading(source: SpikingNetwork, images: Input, weights: bool) -> dict[str, Tensor]:
     """Each neuron's current and each weighted layer's output in the source network, by node."""
     found: dict[str, Tensor] = {}
 
@@ -221,7 +222,7 @@ class _Adjusting(Run):
     def __init__(
         self,
         network: SpikingNetwork,
-        x: Tensor,
+        x: Input,
         passes: Sequence[LayerwisePass],
         memories: list[dict[str, Any]],
         portion: int,

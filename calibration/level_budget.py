@@ -11,6 +11,7 @@ from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import check_timesteps, fit_threshold
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import stream
+from spikeport.convert.inputs import Input, joined
 from spikeport.convert.neurons import NeuronModel
 
 FRONTIER = 2000  # combinations kept after each layer
@@ -99,7 +100,7 @@ class LevelBudget:
         name: str,
         neuron: NeuronLayer,
         levels: int,
-        images: Tensor,
+        images: Input,
         wanted: Tensor,
     ) -> tuple[float, float, int]:
         """Spikes of a layer, divergence it causes, and its number of neurons times images."""
@@ -160,13 +161,13 @@ def best_choice(layers: list[list[tuple[float, float]]], budget: float) -> list[
     return list(frontier[-1][2]) if frontier else None
 
 
-def _first_images(network: SpikingNetwork, batches: Iterable[Any], wanted: int) -> Tensor:
-    found: list[Tensor] = []
+def _first_images(network: SpikingNetwork, batches: Iterable[Any], wanted: int) -> Input:
+    found: list[Input] = []
     for batch in stream(batches, "", progress=False):
         found.append(network.take_apart(batch).x)
         if sum(map(len, found)) >= wanted:
             break
-    return torch.cat(found)[:wanted]
+    return joined(found)[:wanted]
 
 
 def _require_levels(name: str, model: NeuronModel, levels: int) -> None:

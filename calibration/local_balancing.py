@@ -20,6 +20,7 @@ from spikeport.calibration.threshold import (
 )
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import stream
+from spikeport.convert.inputs import Input
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class LocalThresholdBalancing:
 
 def _repeated(
     network: SpikingNetwork, batches: Iterable[Any], iterations: int, progress: bool
-) -> Iterator[Tensor]:
+) -> Iterator[Input]:
     """Images of as many batches as wanted, from the start again when the data end."""
     bar = tqdm(
         total=iterations, desc="balancing thresholds", unit="batch", delay=2, disable=not progress

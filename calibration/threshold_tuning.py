@@ -14,6 +14,7 @@ from spikeport.calibration.substitute import activations
 from spikeport.calibration.threshold import fit_threshold
 from spikeport.convert import ConversionError, NeuronLayer, SpikingNetwork
 from spikeport.convert.batches import stream
+from spikeport.convert.inputs import Input
 
 AT_ONCE = 8  # images whose activations are kept for a gradient
 SMALLEST = 0.125  # range, relative to the one at the start; the largest is the start's double
@@ -99,7 +100,7 @@ def _shuffled(count: int, times: int) -> list[int]:
 
 
 def _distance(
-    network: SpikingNetwork, images: Tensor, quantizers: dict[str, "_Quantizer"]
+    network: SpikingNetwork, images: Input, quantizers: dict[str, "_Quantizer"]
 ) -> Tensor:
     """The loss on some images."""
     with torch.no_grad():

@@ -4,6 +4,11 @@ Every verb takes its data through this file. A batch is a tensor [B, ...]; a tup
 first and what belongs to it (labels, masks, boxes) second; or a dict with the input under the name
 of the forward's argument or one of INPUT_NAMES, and what belongs to it under one of TARGET_NAMES.
 NumPy arrays are taken for tensors.
+
+A network of several inputs takes a dict of them by the names of the forward's arguments, or a
+tuple. (a, b) are two inputs where the forward has two arguments without a default, or where the
+network was converted with two; otherwise b belongs to a. (a, b, y) and ((a, b), y) are two inputs
+and what belongs to them, (dict, y) is a dict of inputs and what belongs to it.
 """
 
 import warnings
@@ -17,13 +22,11 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from spikeport.convert import processes
+from spikeport.convert.arguments import arguments_and_target, kind_of
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.inputs import Input, Inputs, Signature, shapes, tensors_of
 
-INPUT_NAMES = (
-    *("x", "input", "inputs", "image", "images", "img", "pixel_values"),
-    *("data", "features", "input_features", "input_values"),
-)
-TARGET_NAMES = ("labels", "label", "y", "target", "targets")
+NO_SIGNATURE = Signature()
 EXPECTED = "a float tensor [B, ...], (tensor, targets) or a dict of them, as a DataLoader gives it"
 
 
@@ -31,11 +34,12 @@ class Batch(NamedTuple):
     """One batch, taken apart.
 
     Attributes:
-        x: the network's input, [B, ...], floating point, in the network's type and on its device.
+        x: the network's input, [B, ...], in the network's type and on its device: a tensor, or
+            ``Inputs`` where there are several, or another argument than the forward's first.
         target: what came with it, as it came: labels, masks, boxes; None where nothing did.
     """
 
-    x: Tensor
+    x: Input
     target: Any
 
     def labels(self, classes: int) -> Tensor | None:
@@ -56,7 +60,7 @@ class Batch(NamedTuple):
         if len(labels) != len(self.x):
             raise ConversionError(
                 f"a batch has {len(labels)} labels for {len(self.x)} inputs (the input is "
-                f"{list(self.x.shape)}, batch first); pass one label for each"
+                f"{shapes(self.x)}, batch first); pass one label for each"
             )
         if len(labels) and int(labels.max()) >= classes:
             raise ConversionError(
@@ -67,42 +71,45 @@ class Batch(NamedTuple):
         return labels.to(self.x.device)
 
 
-def take_apart(batch: Any, arguments: Sequence[str] = (), like: Tensor | None = None) -> Batch:
+def take_apart(
+    batch: Any, signature: Signature = NO_SIGNATURE, like: Tensor | None = None
+) -> Batch:
     """Find the network's input in a batch, and what came with it.
 
     Args:
         batch: see above.
-        arguments: names of the forward's arguments, for batches that are dicts.
+        signature: of the network's forward.
         like: a tensor of the network's type, on its device; by default the input stays as it is.
 
     Raises:
-        ConversionError: anything else, or an input that is no floating point tensor or not finite.
+        ConversionError: anything else, or an input that is of no usable type or not finite.
     """
-    x, target = _input_and_target(batch, arguments)
-    found = _tensor(x, "the input")
-    if found is None:
-        raise ConversionError(f"a batch is {_kind(batch)}; expected {EXPECTED}")
+    first, *rest = batch if isinstance(batch, tuple) and batch else (batch,)
+    if isinstance(first, Inputs):  # taken apart before
+        return Batch(first, rest[0] if rest else None)
+    given, target = arguments_and_target(batch, signature)
+    found = {name: _tensors(value, name, batch) for name, value in given.values.items()}
     if _is_single(target):
         raise ConversionError(
-            f"a batch is {_kind(batch)}: one item of a data set; pass "
+            f"a batch is {kind_of(batch)}: one item of a data set; pass "
             "DataLoader(dataset, batch_size=32), which makes batches [B, ...] of them"
         )
-    _check_type(found)
+    x = Inputs(found, given.positional, given.options)
+    alone = len(found) == 1 and given.positional == 1 and not given.options
+    single = alone and isinstance(next(iter(found.values())), Tensor)
+    for value in x.tensors():
+        _check_type(value, single, signature)
     if like is not None:
-        found = _as_the_network(found, like)
-    if not bool(torch.isfinite(found).all()):
-        raise ConversionError("the input holds NaN or infinite values; check the images")
+        x = x.map(lambda value: _as_the_network(value, like))
+    for value in x.tensors():
+        if not bool(torch.isfinite(value).all()):
+            raise ConversionError("the input holds NaN or infinite values; check the images")
     # where no gradient is recorded anyway, one that the input wants decides on no backend
-    return Batch(found if torch.is_grad_enabled() else found.detach(), target)
-
-
-def taken_for(batch: Any, model: nn.Module) -> Batch:
-    """``take_apart`` for a network that is not converted yet."""
-    import inspect
-
-    arguments = list(inspect.signature(model.forward).parameters)
-    weights = (value for value in model.parameters() if value.is_floating_point())
-    return take_apart(batch, arguments, next(weights, None))
+    x = x if torch.is_grad_enabled() else x.detach()
+    if single:
+        return Batch(x.tensors()[0], target)
+    _check_rows(x)
+    return Batch(x, target)
 
 
 def stream(batches: Iterable[Any], what: str, progress: bool) -> Iterator[Any]:
@@ -168,37 +175,9 @@ def rows(target: Any, chosen: Tensor) -> Any:
             return target[chosen.cpu().numpy()]
         return [one for one, wanted in zip(target, chosen.tolist(), strict=True) if wanted]
     raise ConversionError(
-        f"the targets of a batch are {_kind(target)} for {len(chosen)} inputs, some of which are "
+        f"the targets of a batch are {kind_of(target)} for {len(chosen)} inputs, some of which are "
         "calibration images: they cannot be left out; pass other images, or keep_calibration=True"
     )
-
-
-def _input_and_target(batch: Any, arguments: Sequence[str]) -> tuple[Any, Any]:
-    if isinstance(batch, Mapping):
-        return _by_name(batch, arguments)
-    if isinstance(batch, tuple | list) and len(batch) > 0:
-        return batch[0], batch[1] if len(batch) > 1 else None
-    return batch, None
-
-
-def _by_name(batch: Mapping[Any, Any], arguments: Sequence[str]) -> tuple[Any, Any]:
-    named = [name for name in arguments if name in batch and name not in TARGET_NAMES][:1]
-    named = named or [name for name in INPUT_NAMES if name in batch]
-    if len(named) != 1:
-        problem = "nothing" if not named else f"{' and '.join(map(repr, named))}"
-        raise ConversionError(
-            f"a batch is a dict with {sorted(map(str, batch))}, of which {problem} can be the "
-            f"input; name it after the forward's argument{_quoted(arguments)} or one of "
-            f"{', '.join(INPUT_NAMES)}"
-        )
-    targets = {name: batch[name] for name in TARGET_NAMES if name in batch}
-    if len(targets) > 1:  # which of them is meant depends on who reads them
-        return batch[named[0]], targets
-    return batch[named[0]], next(iter(targets.values()), None)
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return f" '{names[0]}'" if names else ""
 
 
 def _is_single(target: Any) -> bool:
@@ -232,8 +211,23 @@ def _tensor(value: Any, what: str) -> Tensor | None:
     return value.as_subclass(Tensor)
 
 
-def _check_type(x: Tensor) -> None:
-    if x.is_floating_point():
+def _tensors(value: Any, name: str, batch: Any) -> Any:
+    """An argument with tensors in the places of arrays."""
+    if isinstance(value, tuple | Mapping):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        found = {key: _tensors(one, name, batch) for key, one in items}
+        return found if isinstance(value, Mapping) else tuple(found.values())
+    tensor = _tensor(value, "the input")
+    if tensor is None:
+        raise ConversionError(f"a batch is {kind_of(batch)}; expected {EXPECTED}")
+    return tensor
+
+
+def _check_type(x: Tensor, single: bool, signature: Signature) -> None:
+    """Refuse integers that can be neither token ids nor masks."""
+    tokens = signature.integers or (x.ndim < 3 and not signature.converted)
+    tokens = tokens and x.dtype in (torch.int64, torch.int32)
+    if x.is_floating_point() or (tokens if single else not x.is_complex()):
         return
     advice = "pass floats prepared as in training, such as x.float()"
     if x.dtype == torch.uint8:
@@ -246,8 +240,18 @@ def _check_type(x: Tensor) -> None:
     )
 
 
+def _check_rows(x: Inputs) -> None:
+    """Refuse inputs without a row for each example of the batch."""
+    if any(value.ndim == 0 or len(value) != len(x) for value in x.tensors()):
+        raise ConversionError(
+            f"the inputs of a batch are {shapes(x)}; expected [B, ...] with the same B for each: "
+            "expand what is the same for all, or make it a buffer of the network"
+        )
+
+
 def _as_the_network(x: Tensor, like: Tensor) -> Tensor:
-    if x.dtype != like.dtype and like.is_floating_point():
+    cast = x.is_floating_point() and like.is_floating_point() and x.dtype != like.dtype
+    if cast:
         warnings.warn(
             f"the input is {x.dtype} and the network {like.dtype}: it is cast",
             stacklevel=1,
@@ -281,24 +285,14 @@ def _of_list(values: Sequence[Any]) -> Any:
     return found if found.dtype.kind in "fiub" else None
 
 
-def _kind(value: Any) -> str:
-    """A value for an error: its type, with shapes, and what is in it."""
-    if isinstance(value, Tensor):
-        return f"a tensor {list(value.shape)} of {value.dtype}"
-    if isinstance(value, np.ndarray):
-        return f"an array {list(value.shape)} of {value.dtype}"
-    if isinstance(value, tuple | list):
-        inside = ", ".join(map(_kind, value[:3])) + (", …" if len(value) > 3 else "")
-        return f"a {type(value).__name__} ({inside})"
-    return f"a {type(value).__name__}"
-
-
 def target_tensors(batch: Batch) -> Any:
     """The targets of a batch with tensors in the places of arrays and lists of numbers.
 
     All lie on the input's device, floating point ones have its type.
     """
-    return _on(batch.target, batch.x)
+    floats = [value for value in tensors_of(batch.x) if value.is_floating_point()]
+    like = floats[0] if floats else torch.zeros((), device=batch.x.device)
+    return _on(batch.target, like)
 
 
 def _on(value: Any, x: Tensor) -> Any:

@@ -1,9 +1,10 @@
 """The way from a source network to a spiking network without thresholds yet."""
 
 import copy
-import functools
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.first_batch import signature_of, three_that_differ
 from spikeport.convert.graph.nodes import location
 from spikeport.convert.graph.roles import assign_roles, in_time
+from spikeport.convert.inputs import Input, Inputs, Signature, call, shapes, tensors_of
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.neurons import NeuronModel
+from spikeport.convert.output_types import left_out, plain
 from spikeport.convert.replace import make_inputs_spike, replace_activations
 from spikeport.convert.single_image import is_single_image
 from spikeport.convert.staircases import replace_staircases
@@ -30,7 +34,7 @@ TOLERANCE = 1e-3  # of the output's largest magnitude; folding batch norms round
 @torch.no_grad()
 def build(
     model: nn.Module,
-    example: Tensor,
+    example: Input,
     neuron: NeuronModel,
     analog_bottlenecks: bool = False,
     simplify: Callable[[nn.Module], None] | None = None,
@@ -39,7 +43,7 @@ def build(
 
     Args:
         model: source network in eval mode; never modified.
-        example: one batch, [B, C, ...].
+        example: one batch, [B, C, ...], or several inputs.
         neuron: how the neurons fire.
         analog_bottlenecks: leave linear bottlenecks analog instead of giving them signed neurons.
         simplify: see ``trace``.
@@ -57,7 +61,7 @@ def build(
         try:
             return _checked(model, example, neuron, analog_bottlenecks, simplify)
         except Exception as cause:
-            if is_single_image(model, example):
+            if isinstance(example, Tensor) and is_single_image(model, example):
                 raise ConversionError(
                     f"the first batch is {list(example.shape)}, which the model takes for a single "
                     f"image; pass batches, of one {[1, *example.shape]} (x[None]), or "
@@ -68,14 +72,13 @@ def build(
 
 def _checked(
     model: nn.Module,
-    example: Tensor,
+    example: Input,
     neuron: NeuronModel,
     analog_bottlenecks: bool,
     simplify: Callable[[nn.Module], None] | None,
 ) -> SpikingNetwork:
-    # three images that differ, or a mix of them could not be seen
-    example = torch.cat([example[:3], 0.75 * example[:1], 0.5 * example[:1]])[:3]
-    convert = functools.partial(
+    example = three_that_differ(example)  # or a mix of them could not be seen
+    convert = partial(
         _convert, neuron=neuron, analog_bottlenecks=analog_bottlenecks, simplify=simplify
     )
     network = convert(model, example)
@@ -110,13 +113,15 @@ def _check_answers_again(model: nn.Module, example: Tensor) -> None:
 
 def _convert(
     model: nn.Module,
-    example: Tensor,
+    example: Input,
     neuron: NeuronModel,
     analog_bottlenecks: bool,
     simplify: Callable[[nn.Module], None] | None,
 ) -> SpikingNetwork:
     """``build`` without its checks of what the network computes."""
-    graph, root = trace(model, (example[:2],), simplify=simplify)
+    args, kwargs = ((example[:2],), {}) if isinstance(example, Tensor) else example[:2].arguments()
+    graph, root = trace(model, args, kwargs, simplify)
+    _note_inputs(graph, tensors_of(example))
     normalize(graph, root)
     replace_staircases(graph, root, neuron)
     replace_activations(graph, root, neuron)
@@ -132,7 +137,9 @@ def _convert(
             "replace them in the model, or convert the part before them."
         )
     graph.lint()
-    network = SpikingNetwork(graph, root, tuple(example.shape), {})
+    network = SpikingNetwork(graph, root, tuple(tensors_of(example)[0].shape), {})
+    options = example.options if isinstance(example, Inputs) else {}
+    network.signature = Signature(signature_of(model).arguments, options=options)
     if not network.neurons:
         raise ConversionError(
             f"'{type(model).__name__}' has no activation that can spike (ReLU, "
@@ -141,8 +148,16 @@ def _convert(
     return network
 
 
+def _note_inputs(graph: fx.Graph, example: list[Tensor]) -> None:
+    """Note what only the data tell of the inputs: the largest of the token ids."""
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    for node, value in zip(placeholders, example, strict=True):
+        if not value.is_floating_point():
+            node.meta["largest"] = int(value.max())
+
+
 def _worst_difference(
-    model: nn.Module, network: SpikingNetwork, example: Tensor
+    model: nn.Module, network: SpikingNetwork, example: Input
 ) -> tuple[float, int]:
     """Distance of the analog reading from the source network at two batch sizes, and the output.
 
@@ -151,9 +166,11 @@ def _worst_difference(
     """
     worst = 0.0, 0
     for batch in (example[:2], example):
-        expected = _run(model, "the model itself", batch.clone())  # it may write into its input
-        found = _run(network.analog, "the traced graph", batch)
-        for index, (a, b) in enumerate(_pairs(expected, found)):
+        # it may write into its input
+        expected = _run(partial(call, model), "the model itself", batch.clone())
+        _say_what_is_left_out(expected)
+        found = plain(_run(network.analog, "the traced graph", batch))
+        for index, (a, b) in enumerate(_pairs(plain(expected), found)):
             if not bool(torch.isfinite(a).all()):
                 raise ConversionError(
                     f"the model's own output {index} is not finite on the first batch; check its "
@@ -163,20 +180,30 @@ def _worst_difference(
     return worst
 
 
-def _run(function: Callable[[Tensor], Any], what: str, batch: Tensor) -> Any:
+def _say_what_is_left_out(output: Any) -> None:
+    lost = left_out(output)
+    if lost:
+        warnings.warn(
+            f"the model's output holds {', '.join(lost)}: no tensors, and no output of the "
+            "spiking network",
+            stacklevel=2,
+        )
+
+
+def _run(function: Callable[[Any], Any], what: str, batch: Input) -> Any:
     try:
         return function(batch)
     except ConversionError:
         raise
     except Exception as cause:
         raise ConversionError(
-            f"{what} fails on a batch {list(batch.shape)}: {type(cause).__name__}: {cause}. If it "
+            f"{what} fails on a batch {shapes(batch)}: {type(cause).__name__}: {cause}. If it "
             "is a matter of the batch size, code that torch does not show to Python (vmap, a "
             "scripted function) has taken it as a fixed number."
         ) from cause
 
 
-def _check_images_apart(network: SpikingNetwork, example: Tensor) -> None:
+def _check_images_apart(network: SpikingNetwork, example: Input) -> None:
     """Refuse values in time that depend on the other images of a batch."""
     mixed = _mixing(network, example)
     if mixed is not None:  # float32's rounding depends on the batch size
@@ -189,10 +216,11 @@ def _check_images_apart(network: SpikingNetwork, example: Tensor) -> None:
         )
 
 
-def _mixing(network: SpikingNetwork, example: Tensor) -> str | None:
+def _mixing(network: SpikingNetwork, example: Input) -> str | None:
     """The first value that is another one for a batch than for its images one by one."""
     together = _image_by_image(network, example)
-    alone = [_image_by_image(network, image[None]) for image in example]
+    rows = range(len(example))
+    alone = [_image_by_image(network, example[row : row + 1]) for row in rows]
     for key, sums in together.items():
         error = _difference(sums, torch.cat([image[key] for image in alone]))
         if error > TOLERANCE:
@@ -200,7 +228,7 @@ def _mixing(network: SpikingNetwork, example: Tensor) -> str | None:
     return None
 
 
-def _image_by_image(network: SpikingNetwork, batch: Tensor) -> dict[tuple[str, int], Tensor]:
+def _image_by_image(network: SpikingNetwork, batch: Input) -> dict[tuple[str, int], Tensor]:
     """A number that tells images apart, [B], for every value that has to be [B, ...]."""
     found: dict[tuple[str, int], Tensor] = {}
 

@@ -5,20 +5,25 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from spikeport.convert.batches import Batch, check_data, rows, stream
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input, tensors_of
 
 NOTED = "calibration_digests"  # in ``network.info``
 
 
-def digests(x: Tensor) -> list[str]:
+def digests(x: Input) -> list[str]:
     """A digest of each input of a batch, [B, ...], by its values in float32."""
-    values = x.detach().to("cpu", torch.float32).contiguous()
-    return [
-        hashlib.blake2b(one.numpy().data, digest_size=8).hexdigest() for one in values.unbind(0)
-    ]
+    given = [value.detach().to("cpu", torch.float32).contiguous() for value in tensors_of(x)]
+    return [_digest([value.numpy() for value in row]) for row in zip(*given, strict=True)]
+
+
+def _digest(arrays: list[Any]) -> str:
+    found = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        found.update(array.data)
+    return found.hexdigest()
 
 
 class CalibrationData:
@@ -75,7 +80,8 @@ class EvaluationData:
         used = set() if self.keep else set(self.network.info[NOTED])
         for batch in stream(self.batches, what, progress):
             found = self.network.take_apart(batch)
-            images = used and found.x.ndim == len(self.network.traced_shape)  # no event frames
+            ndim = tensors_of(found.x)[0].ndim
+            images = used and ndim == len(self.network.traced_shape)  # no event frames
             new = torch.tensor([d not in used for d in digests(found.x)] if images else True)
             if not bool(new.all()):
                 self.left_out += int((~new).sum())

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.roles import in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.early_exit import EarlyExit, run_until_sure
 from spikeport.convert.simulation.emitted import Observer, Watcher
 from spikeport.convert.simulation.encoded_network import as_presented
@@ -49,19 +50,20 @@ class SpikingNetwork(SpikingGraph):
     def encoding(self, encoding: str | Encoding) -> None:
         self._encoding = input_encoding(encoding)
 
-    def forward(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
+    def forward(self, x: Any, timesteps: int, chunk: int | None = None) -> Any:
         """The decoded output after ``timesteps`` timesteps: the mean of the output over them.
 
         With a ``readout_delay`` the mean is over the last of them only.
 
         Args:
             x: images or features, [B, C, ...], presented as ``encoding`` says; or a batch that
-                holds them, see ``convert.batches``.
+                holds them, such as a dict of the forward's arguments, see ``convert.batches``.
             timesteps: T >= 1.
             chunk: timesteps simulated at once; chosen from the tensor sizes by default.
 
         Returns:
-            What the source network returns: a tensor [B, ...] or a structure of them.
+            What the source network returns: a tensor [B, ...] or a structure of them, of the same
+            class.
 
         Raises:
             ConversionError: timesteps < 1, an input of another shape, an uncalibrated neuron.
@@ -70,7 +72,7 @@ class SpikingNetwork(SpikingGraph):
         [(_, output)] = self.readouts(x, [timesteps], chunk)
         return output
 
-    def anytime(self, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
+    def anytime(self, x: Any, timesteps: int, chunk: int | None = None) -> Any:
         """The decoded output after each timestep, [T, B, ...], from one run; see ``forward``.
 
         An encoding with a period longer than a timestep gives answers at its multiples only; the
@@ -79,18 +81,19 @@ class SpikingNetwork(SpikingGraph):
         timesteps = require_timesteps(timesteps)
         x = self._checked(x, timesteps, chunk)
         outputs = [y for _, y in self._windows(x, range(1, timesteps + 1), chunk, None)]
-        return map_tensors(lambda *times: torch.stack(times), *outputs)
+        return self.as_source(map_tensors(lambda *times: torch.stack(times), *outputs))
 
     def chunks(
-        self, x: Tensor, timesteps: int, chunk: int | None = None, observe: Observer | None = None
+        self, x: Any, timesteps: int, chunk: int | None = None, observe: Observer | None = None
     ) -> Any:
         """The outputs at every timestep, chunk by chunk; see ``simulate``."""
         timesteps = require_timesteps(timesteps)
-        return simulate(self, self._checked(x, timesteps, chunk), timesteps, chunk, observe)
+        parts = simulate(self, self._checked(x, timesteps, chunk), timesteps, chunk, observe)
+        return map(self.as_source, parts)
 
     def readouts(
         self,
-        x: Tensor,
+        x: Any,
         wanted: Sequence[int],
         chunk: int | None = None,
         watch: Watcher | None = None,
@@ -109,10 +112,11 @@ class SpikingNetwork(SpikingGraph):
         if not wanted or wanted != sorted(set(wanted)):
             raise ConversionError(f"the timesteps {wanted} are not one or more, ascending")
         self.encoding.check_readout(wanted)
-        return self._windows(self._checked(x, wanted[-1], chunk), wanted, chunk, watch)
+        found = self._windows(self._checked(x, wanted[-1], chunk), wanted, chunk, watch)
+        return ((T, self.as_source(output)) for T, output in found)
 
     def _windows(
-        self, x: Tensor, wanted: Sequence[int], chunk: int | None, watch: Watcher | None
+        self, x: Input, wanted: Sequence[int], chunk: int | None, watch: Watcher | None
     ) -> Iterator[tuple[int, Any]]:
         starts = {self.readout_start(T) for T in wanted} - {0}
         until: dict[int, Any] = {}  # mean of the output over timesteps 1..T
@@ -126,7 +130,7 @@ class SpikingNetwork(SpikingGraph):
                 yield T, map_tensors(partial(mean_between, start, T), until[start], mean)
 
     def early_exit(
-        self, x: Tensor, timesteps: int, exit: EarlyExit, watch: Watcher | None = None
+        self, x: Any, timesteps: int, exit: EarlyExit, watch: Watcher | None = None
     ) -> tuple[Tensor, Tensor]:
         """The decoded output of each image after as many timesteps as it takes to be sure.
 
@@ -150,7 +154,7 @@ class SpikingNetwork(SpikingGraph):
         images = self._checked(x, timesteps, None).detach()
         return run_until_sure(self, images, timesteps, exit, watch)
 
-    def _checked(self, batch: Any, timesteps: int, chunk: int | None) -> Tensor:
+    def _checked(self, batch: Any, timesteps: int, chunk: int | None) -> Input:
         """The input of a batch, once it is sure that the network can be run on it."""
         if chunk is not None:
             require_timesteps(chunk)

@@ -34,7 +34,7 @@ def load_source(
             the first parameters that differ are named. The network is left as it was.
     """
     weights = next(model.parameters(), torch.zeros(()))
-    example = torch.randn(network.traced_shape).to(weights)
+    example = network.example().to(weights.device)
     bottlenecks = bool(network.info.get("analog_bottlenecks", False))
     fresh = build(model, example, KINDS["if"], bottlenecks, simplify)
     ours, theirs = _weights(network), _weights(fresh)

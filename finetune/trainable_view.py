@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulation.input_encoding import Constant
@@ -51,7 +51,7 @@ class TrainableView(nn.Module):
         return self._record(x).outputs
 
     def _record(self, batch: Any) -> Record:
-        images: Tensor = self.network.take_apart(batch).x
+        images = self.network.take_apart(batch).x
         self.network.check_input(images)
         for neuron in trainable_neurons(self.network).values():
             neuron.project()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from spikeport.calibration import calibrate, check_recipe
 from spikeport.convert import KINDS, ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import check_data
+from spikeport.convert.inputs import Input
 from spikeport.convert.saving.container import load, save
 from spikeport.convert.saving.digest import digest
 from spikeport.finetune.gradient.batch_norms import keep_norms
@@ -202,9 +202,9 @@ def _fitted(
     return network
 
 
-def _first_images(loader: Iterable[Any], network: SpikingNetwork) -> list[Tensor]:
+def _first_images(loader: Iterable[Any], network: SpikingNetwork) -> list[Input]:
     """Batches to fit thresholds and norms to, where the network is."""
-    images: list[Tensor] = []
+    images: list[Input] = []
     for batch in loader:
         images.append(network.take_apart(batch).x)
         if sum(map(len, images)) >= CALIBRATION_IMAGES:

@@ -30,16 +30,16 @@ TABLE: dict[str, tuple[str, str]] = {
 # room: files and rooms beside it that it may import, lowest room of a folder first
 ROOMS: dict[str, str] = {
     "convert/neurons": "errors",
-    "convert/graph": "batches errors neurons",
+    "convert/graph": "batches errors inputs neurons output_types",
     "convert/graph/operations": "nodes same_padding channel_affine group_norm recurrent set_item",
     "convert/graph/operations/rows": (
         "call channels einstein lifted macs operation spikes staircase windows"
     ),
-    "convert/tracing": "errors graph",
-    "convert/simulation": "errors graph neurons",
+    "convert/tracing": "errors graph output_types",
+    "convert/simulation": "errors graph inputs neurons",
     "convert/simulation/gpu": "emitted run",
     "convert/simulation/native": "emitted run",
-    "convert/saving": "errors files graph neurons network simulation",
+    "convert/saving": "errors files graph inputs neurons network output_types simulation",
     "finetune/neuron": "",
     "finetune/gradient": "distributed neuron",
     "finetune/training": "distributed neuron gradient",

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from spikeport.calibration.recipes import RECIPES, Pass, calibrate, check_recipe
@@ -17,7 +17,9 @@ from spikeport.convert import (
     neuron_model,
     reloading,
 )
-from spikeport.convert.batches import stream, taken_for
+from spikeport.convert.batches import stream
+from spikeport.convert.first_batch import taken_for
+from spikeport.convert.inputs import Input
 from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.saving.container import warn_if_unsavable
 from spikeport.convert.simulation.early_exit import is_scores
@@ -47,8 +49,9 @@ def to_snn(
     Args:
         model: an ``nn.Module`` in eval mode, never modified; or the name of a timm or torchvision
             model ("resnet18.a1_in1k", "torchvision/resnet18").
-        data: calibration batches: a list or DataLoader of float tensors [B, C, ...] or of
-            (tensor, labels) pairs; labels are not used.
+        data: calibration batches: a list or DataLoader of float tensors [B, C, ...], of
+            (tensor, labels) pairs, or of dicts of the forward's arguments such as ``input_ids`` and
+            ``attention_mask``; see ``convert.batches``. Labels are not used.
         neuron: a name in ``spikeport.convert.KINDS`` ("if", "burst", "signed", "multi-level", …)
             text such as "8:8" or "mt:4", or a model such as ``Neuron(max_up=4, max_down=4)``; by
             default the recipe's own, or "signed" where the recipe leaves it open.
@@ -111,7 +114,7 @@ def to_snn(
 
 
 @torch.no_grad()
-def _returns_scores(network: SpikingNetwork, example: Tensor) -> bool:
+def _returns_scores(network: SpikingNetwork, example: Input) -> bool:
     return is_scores(network.analog(example[:2]))
 
 

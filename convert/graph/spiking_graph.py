@@ -2,9 +2,10 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from spikeport.convert.batches import Batch, take_apart
@@ -19,7 +20,10 @@ from spikeport.convert.graph.nodes import (
     returned,
 )
 from spikeport.convert.graph.portable import from_records, to_records
+from spikeport.convert.graph.traced_inputs import TracedInput, require_like, traced_inputs
+from spikeport.convert.inputs import Input, Inputs, Signature, shapes, tensors_of
 from spikeport.convert.neurons import NeuronLayer
+from spikeport.convert.output_types import typed
 from spikeport.cpu import loader
 from spikeport.cuda.available import why_unavailable
 
@@ -35,7 +39,8 @@ class SpikingGraph(nn.Module):
 
     Attributes:
         graph: the program.
-        traced_shape: shape of the batch it was traced with.
+        traced_shape: shape of the batch it was traced with; of several inputs, that of the first.
+        signature: names of the source network's arguments, and those that are no tensors.
         info: how it was made (source, neuron, recipe, calibration), JSON-able; travels with save.
         readout_delay: share of the timesteps that the readout leaves out, in [0, 1): the first
             ones, in which the spikes have not come through all layers. 0: none; see
@@ -51,12 +56,16 @@ class SpikingGraph(nn.Module):
         super().__init__()
         self.traced_shape = tuple(traced_shape)
         self.info = info
+        self.signature = Signature()
         self.readout_delay = 0.0
         self._backend = "auto"
+        self._taken: set[tuple[tuple[int, ...], ...]] = set()  # sizes that were found to fit
         for node in graph.nodes:
             value = node.meta.pop("value", None)
             if isinstance(value, Tensor):
                 node.meta["shape"] = list(value.shape)
+                if node.op == "placeholder":
+                    node.meta["dtype"] = str(value.dtype).removeprefix("torch.")
             node.meta.pop("nn_module_stack", None)
         # without the nodes that were erased on the way, which hold tensors that cannot be pickled
         self.graph = copy.deepcopy(graph)
@@ -161,11 +170,11 @@ class SpikingGraph(nn.Module):
                 "PercentileThreshold()"
             )
 
-    def analog(self, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Any:
+    def analog(self, x: Any, observe: Callable[[str, Tensor], None] | None = None) -> Any:
         """The source network's output: the same graph with every neuron as its activation.
 
         Args:
-            x: [B, C, ...].
+            x: [B, C, ...], or a batch with it; see ``convert.batches``.
             observe: called as ``observe(name, current)`` with each neuron's input, [B, ...].
         """
 
@@ -173,20 +182,28 @@ class SpikingGraph(nn.Module):
             if observe is not None and node.meta["role"] == "neuron":
                 observe(str(node.target), args[0])
 
-        return self.evaluate(x, show)
+        return self.as_source(self.evaluate(x, show))
 
-    def evaluate(self, x: Tensor, visit: Callable[[fx.Node, Any, Any], None]) -> Any:
-        """``analog``, with ``visit(node, args, value)`` after each node that calls something."""
+    def evaluate(self, x: Any, visit: Callable[[fx.Node, Any, Any], None]) -> Any:
+        """``analog``, with ``visit(node, args, value)`` after each node that calls something.
+
+        Its result is in plain containers; see ``as_source``.
+        """
         x = self.take_apart(x).x
         self.check_input(x)
+        return self._evaluate(tensors_of(x), visit)
+
+    def _evaluate(
+        self, inputs: Sequence[Tensor], visit: Callable[[fx.Node, Any, Any], None]
+    ) -> Any:
         values: dict[fx.Node, Any] = {}
-        nodes = list(self.graph.nodes)
+        nodes, given = list(self.graph.nodes), iter(inputs)
         last_use = {source: node for node in nodes for source in node.all_input_nodes}
         for node in nodes:
             if node.op == "output":
                 return returned(node, values.__getitem__)
             if node.op == "placeholder":
-                values[node] = x
+                values[node] = next(given)
                 continue
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
             if node.meta["role"] == "neuron":
@@ -200,16 +217,81 @@ class SpikingGraph(nn.Module):
                     del values[source]
         raise AssertionError("a graph without an output")
 
+    def as_source(self, output: Any) -> Any:
+        """An output in plain containers in those that the source network returns."""
+        return typed(output, list(self.graph.nodes)[-1].meta.get("form"))
+
     def take_apart(self, batch: Any) -> Batch:
         """The network's input in a batch, in its type and on its device, and what came with it.
 
         Raises:
             ConversionError: no batch; see ``convert.batches``.
         """
-        arguments = [str(node.target) for node in self.graph.nodes if node.op == "placeholder"]
-        return take_apart(batch, arguments, self._first_weight())
+        given = tuple(dict.fromkeys(one.name for one in self.inputs))
+        signature = Signature(
+            self.signature.arguments or given,
+            given,
+            options=self.signature.options,
+            converted=True,
+            integers=len(given) == 1 and not self.inputs[0].dtype.is_floating_point,
+        )
+        found = take_apart(batch, signature, self.first_weight())
+        return Batch(self._in_their_types(found.x), found.target)
 
-    def _first_weight(self) -> Tensor | None:
+    def _in_their_types(self, x: Input) -> Input:
+        """The integers and masks of an input in the types that the graph was traced with."""
+        if isinstance(x, Tensor):
+            types = [self.inputs[0].dtype]
+            return x if x.is_floating_point() or types[0].is_floating_point else x.to(types[0])
+        wanted = iter([one.dtype for one in self.inputs])
+
+        def cast(value: Tensor) -> Tensor:
+            dtype = next(wanted, value.dtype)
+            same = value.is_floating_point() or dtype.is_floating_point
+            return value if same else value.to(dtype)
+
+        return x.map(cast)
+
+    @property
+    def inputs(self) -> list[TracedInput]:
+        """The tensors that the network takes, in order, as they were at conversion."""
+        return traced_inputs(self.graph)
+
+    def example(self, rows: int = 3) -> Input:
+        """Random inputs like those at conversion, the same in every call, on the network's device.
+
+        Args:
+            rows: B.
+        """
+        generator = torch.Generator().manual_seed(0)
+        weight, inputs = self.first_weight(), self.inputs
+        made = [one.random(rows, generator, weight) for one in inputs]
+        if len(made) == 1 and self.signature.arguments[:1] in ((), (inputs[0].name,)):
+            return made[0]
+        named: dict[str, Any] = {}
+        for one, value in zip(inputs, made, strict=True):
+            named[one.name] = (*named.get(one.name, ()), value)
+        values = {name: value[0] if len(value) == 1 else value for name, value in named.items()}
+        return Inputs(values, options=self.signature.options)
+
+    def blank(self, sizes: tuple[Any, ...]) -> list[Tensor]:
+        """Zeros for the placeholders, [1, ...] each.
+
+        Args:
+            sizes: as the function of that name in ``convert.inputs`` gives them.
+        """
+        several = len(sizes) > 0 and isinstance(sizes[0], tuple)
+        weight = next(self.parameters())
+        return [
+            torch.zeros(
+                (1, *shape),
+                dtype=weight.dtype if one.dtype.is_floating_point else one.dtype,
+                device=weight.device,
+            )
+            for one, shape in zip(self.inputs, sizes if several else [sizes], strict=True)
+        ]
+
+    def first_weight(self) -> Tensor | None:
         """The program's first floating point parameter; a neuron's where there is no other."""
         for node in self.graph.nodes:
             value = None
@@ -221,21 +303,39 @@ class SpikingGraph(nn.Module):
                 return value
         return next(self.parameters(), None)
 
-    def check_input(self, x: Tensor) -> None:
-        """Raise ConversionError unless an input has a shape that this graph can take."""
-        expected = self.traced_shape
-        same_channels = x.ndim == len(expected) and x.shape[1] == expected[1]
-        if not same_channels or 0 in x.shape:
-            advice = ""
-            if x.ndim == len(expected) + 1:
-                advice = ", or set network.encoding = 'frames' for [B, T, ...]"
-            elif x.ndim == len(expected) - 1 and x.shape[:1] == expected[1:2]:
-                advice = "; a single one is x[None], and a data set goes into a DataLoader"
+    @property
+    def float_type(self) -> torch.dtype:
+        """The floating point type of the network's numbers."""
+        weight = self.first_weight()
+        return torch.float32 if weight is None else weight.dtype
+
+    def check_input(self, x: Input) -> None:
+        """Raise ConversionError unless an input has a shape and a type that this graph can take."""
+        given, inputs = tensors_of(x), self.inputs
+        if len(given) != len(inputs):
             raise ConversionError(
-                f"the input has shape {list(x.shape)}; expected [B, "
-                f"{', '.join(map(str, expected[1:]))}] as at conversion (a batch of any size)"
-                + advice
+                f"a batch has {len(given)} tensors ({shapes(x)}); the network was converted with "
+                f"{len(inputs)}: {', '.join(map(str, inputs))}"
             )
+        other_sizes = [
+            one for one, value in zip(inputs, given, strict=True) if require_like(one, value)
+        ]
+        if other_sizes:
+            self._try(given, other_sizes[0])
+
+    def _try(self, given: Sequence[Tensor], other: TracedInput) -> None:
+        """Find out whether the graph takes inputs whose second dimension has another size."""
+        sizes = tuple(tuple(value.shape[1:]) for value in given)
+        if sizes in self._taken:
+            return
+        try:
+            with torch.no_grad():
+                self._evaluate([value[:1] for value in given], lambda node, args, value: None)
+        except ConversionError:
+            raise
+        except Exception as cause:
+            raise other.refusal(given[self.inputs.index(other)]) from cause
+        self._taken.add(sizes)
 
     def check_guard(self, node: fx.Node, value: Any) -> None:
         """Raise ConversionError where the source network's code took a decision that x changes."""

@@ -19,6 +19,7 @@ from spikeport import __version__
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.files import replacing
 from spikeport.convert.graph.nodes import place
+from spikeport.convert.inputs import Signature
 from spikeport.convert.network import SpikingNetwork
 from spikeport.convert.saving.graph import describe_graph, make_graph
 from spikeport.convert.saving.layers import describe_layer, make_layer, own_tensors
@@ -113,6 +114,8 @@ def _describe(network: SpikingNetwork) -> tuple[dict[str, Any], dict[str, Tensor
         "spikeport_version": __version__,
         "info": network.info,
         "traced_shape": list(network.traced_shape),
+        "arguments": list(network.signature.arguments),
+        "options": dict(network.signature.options),
         "readout_delay": network.readout_delay,
         "encoding": describe_encoding(network.encoding),
         "layers": layers,
@@ -208,10 +211,19 @@ def _make(description: dict[str, Any], saved: dict[str, Tensor]) -> SpikingNetwo
                 f"{list(value.shape)}"
             )
     network = SpikingNetwork(graph, _root(layers, tensors), tuple(shape), info)
+    network.signature = _signature(description)
     network.readout_delay = float(description["readout_delay"])
     if "encoding" in description:  # files from before there was a choice have none
         network.encoding = make_encoding(description["encoding"])
     return network
+
+
+def _signature(description: dict[str, Any]) -> Signature:
+    """The arguments of the source's forward; files from before they were noted have none."""
+    arguments, options = description.get("arguments", []), description.get("options", {})
+    if not all(isinstance(name, str) for name in (*arguments, *options)):
+        raise ConversionError(f"the names of its arguments are {arguments!r} and {list(options)}")
+    return Signature(tuple(arguments), options=options)
 
 
 def _root(layers: dict[str, nn.Module], tensors: dict[str, Tensor]) -> nn.Module:

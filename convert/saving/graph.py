@@ -3,17 +3,22 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import location
 from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.neurons import NeuronLayer
+from spikeport.convert.output_types import check_form
 from spikeport.convert.saving.node_arguments import decode, decode_target, encode, encode_target
 
 CALLED_ROLES = [*IN_TIME[1:], "shape", "static"]  # a signal is no call
 FIXED_ROLES = {"placeholder": "input", "get_attr": "constant", "output": "output"}
-META = {"role": str, "spikes": bool, "op": str, "path": str, "shape": list}
+META = {
+    **{"role": str, "spikes": bool, "op": str, "path": str, "shape": list},
+    **{"dtype": str, "largest": int, "form": dict},
+}
 
 
 def describe_graph(graph: fx.Graph) -> list[dict[str, Any]]:
@@ -69,8 +74,8 @@ def make_graph(
             raise ConversionError(f"node {record['name']!r}: {cause}") from cause
         nodes[node.name] = node
     ops = [record["op"] for record in records]
-    if ops.count("placeholder") != 1 or ops.count("output") != 1 or ops[-1] != "output":
-        raise ConversionError("the graph does not have one input and, at its end, one output")
+    if "placeholder" not in ops or ops.count("output") != 1 or ops[-1] != "output":
+        raise ConversionError("the graph does not have an input and, at its end, one output")
     graph.lint()
     return graph
 
@@ -98,6 +103,11 @@ def _check_meta(node: fx.Node) -> None:
         raise ConversionError(f"its meta lacks {sorted(missing)}")
     if not all(type(size) is int for size in node.meta.get("shape", [])):
         raise ConversionError(f"its shape is {node.meta['shape']!r}")
+    if node.op == "placeholder" and len(node.meta.get("shape", [])) == 0:
+        raise ConversionError("it is an input without a shape")
+    if not isinstance(getattr(torch, node.meta.get("dtype", "float32"), None), torch.dtype):
+        raise ConversionError(f"its type is {node.meta['dtype']!r}")
+    check_form(node.meta.get("form"))
 
 
 def _check_role(node: fx.Node, layers: Mapping[str, nn.Module], tensors: Collection[str]) -> None:

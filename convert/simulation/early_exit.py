@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input
 from spikeport.convert.neurons.fields import require_integer
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.readout import Readout
@@ -93,13 +94,13 @@ def class_scores(outputs: Any) -> Tensor:
 
 @torch.no_grad()
 def run_until_sure(
-    network: SpikingGraph, x: Tensor, timesteps: int, exit: EarlyExit, watch: Watcher | None
+    network: SpikingGraph, x: Input, timesteps: int, exit: EarlyExit, watch: Watcher | None
 ) -> tuple[Tensor, Tensor]:
     """Simulate and let images go as they get sure; see ``SpikingNetwork.early_exit``."""
     batch = len(network.encoding.batch(x))
     remaining = torch.arange(batch, device=x.device)
     times = torch.full_like(remaining, timesteps)
-    outputs = x.new_zeros(0)
+    outputs = torch.zeros(0, device=x.device)
     answers = _Answers(network, x, timesteps, exit, watch)
     for time, answer in answers:
         scores = class_scores(answer)
@@ -122,7 +123,7 @@ class _Answers:
     def __init__(
         self,
         network: SpikingGraph,
-        x: Tensor,
+        x: Input,
         timesteps: int,
         exit: EarlyExit,
         watch: Watcher | None,

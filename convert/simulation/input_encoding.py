@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input
 from spikeport.convert.neurons.fields import require_integer
 
 
@@ -56,20 +57,30 @@ class Encoding(ABC):
     period = 1
 
     @abstractmethod
-    def present(self, x: Tensor) -> Presentation | None:
+    def present(self, x: Any) -> Presentation | None:
         """Start to present a batch; None for a current that never changes."""
 
-    def batch(self, x: Tensor) -> Tensor:
+    def batch(self, x: Any) -> Any:
         """One timestep's worth of a batch, [B, C, ...]: its size, type and device."""
         return x
 
-    def still(self, x: Tensor, timesteps: int) -> Tensor:
+    def still(self, x: Any, timesteps: int) -> Any:
         """The constant input with the same mean over T timesteps, [B, C, ...]."""
         return x
 
-    def check(self, network: SpikingGraph, x: Tensor, timesteps: int) -> None:
+    def check(self, network: SpikingGraph, x: Input, timesteps: int) -> None:
         """Raise ConversionError where this network, input or number of timesteps does not suit."""
+        self.require_one_input(network)
         network.check_input(x)
+
+    def require_one_input(self, network: SpikingGraph) -> None:
+        """Raise ConversionError for a network with several inputs, or one of token ids."""
+        inputs = network.inputs
+        if len(inputs) > 1 or not inputs[0].dtype.is_floating_point:
+            raise ConversionError(
+                f"encoding '{self}' presents one input of floats; the network takes "
+                f"{', '.join(map(str, inputs))}: use encoding 'constant'"
+            )
 
     def check_readout(self, wanted: Sequence[int]) -> None:
         """Raise ConversionError where some T cuts a period in two."""
@@ -86,9 +97,12 @@ class Encoding(ABC):
 class Constant(Encoding):
     """The input is a current that is the same at every timestep (Rueckauer et al. 2017)."""
 
-    def present(self, x: Tensor) -> None:
+    def present(self, x: Input) -> None:
         """The input as it is."""
         return
+
+    def require_one_input(self, network: SpikingGraph) -> None:
+        """A constant current may be of anything."""
 
     def __str__(self) -> str:
         return "constant current"
@@ -165,7 +179,7 @@ class TimeToFirstSpike(Encoding):
         """See ``Encoding.present``."""
         return _FirstSpikes(x, self.window)
 
-    def check(self, network: SpikingGraph, x: Tensor, timesteps: int) -> None:
+    def check(self, network: SpikingGraph, x: Any, timesteps: int) -> None:
         """See ``Encoding.check``."""
         super().check(network, x, timesteps)
         for name, neuron in network.neurons.items():
@@ -239,8 +253,9 @@ class EventFrames(Encoding):
         """The frames as [T, B, C, ...]."""
         return x.transpose(0, 1) if self.layout == "BT" else x
 
-    def check(self, network: SpikingGraph, x: Tensor, timesteps: int) -> None:
+    def check(self, network: SpikingGraph, x: Any, timesteps: int) -> None:
         """See ``Encoding.check``."""
+        self.require_one_input(network)
         expected = ", ".join(map(str, network.traced_shape[1:]))
         order, other = ("[B, T, ", "TB") if self.layout == "BT" else ("[T, B, ", "BT")
         if x.ndim != len(network.traced_shape) + 1 or 0 in x.shape:

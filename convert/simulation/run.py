@@ -24,6 +24,7 @@ from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node, returned
 from spikeport.convert.graph.roles import IN_TIME, emits, homogeneous
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.neurons.layer import at_least_float32
 from spikeport.convert.simulation.chunk_size import chunk_size
 from spikeport.convert.simulation.emitted import Emitted, Watcher
@@ -36,7 +37,7 @@ class Run:
 
     Args:
         network: as its encoding makes it; see ``as_presented``.
-        x: [B, C, ...]: the constant input, or one like that of a timestep.
+        x: [B, C, ...]: the constant input or inputs, or one like that of a timestep.
         watch: see ``decode``.
     """
 
@@ -44,7 +45,7 @@ class Run:
     signal: Presentation | None = None  # given if the input changes in time
     wanted = 0  # timesteps in all
 
-    def __init__(self, network: SpikingGraph, x: Tensor, watch: Watcher | None) -> None:
+    def __init__(self, network: SpikingGraph, x: Input, watch: Watcher | None) -> None:
         self.network, self.x, self.watch = network, x, watch
         self.time = 0
         self.sums: dict[fx.Node, Any] = {}  # of what the readout reads, over all timesteps
@@ -53,9 +54,10 @@ class Run:
         self.static: dict[fx.Node, Any] = {}
         self.nodes = list(network.graph.nodes)
         self.last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
+        given = iter(tensors_of(x))
         for node in self.nodes:
             if node.meta["role"] == "input":
-                self.static[node] = x
+                self.static[node] = next(given)
             elif all(source in self.static for source in node.all_input_nodes) and node.meta[
                 "role"
             ] in ("constant", "shape", "static"):
@@ -76,7 +78,8 @@ class Run:
         self.x = self.x[rows]
         if self.signal is not None:
             self.signal.keep(rows)
-        self.static |= static | {n: self.x for n in self.nodes if n.meta["role"] == "input"}
+        inputs = [node for node in self.nodes if node.meta["role"] == "input"]
+        self.static |= static | dict(zip(inputs, tensors_of(self.x), strict=False))
         self.state = {node: select(state) for node, state in self.state.items()}
         self.sums = {node: select(total) for node, total in self.sums.items()}
 
@@ -179,7 +182,7 @@ class Run:
         )
 
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
-        dtype = self.x.dtype
+        dtype = self.network.float_type
         return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:

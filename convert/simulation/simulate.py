@@ -14,9 +14,8 @@ over T timesteps is exactly F(m_T).
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.emitted import Observer, Watcher, values_to
 from spikeport.convert.simulation.encoded_network import as_presented
 from spikeport.convert.simulation.gpu.run import start_on_gpu
@@ -27,7 +26,7 @@ from spikeport.convert.simulation.run import Run
 
 def simulate(
     network: SpikingGraph,
-    x: Tensor,
+    x: Input,
     timesteps: int,
     chunk: int | None = None,
     observe: Observer | None = None,
@@ -57,7 +56,7 @@ def simulate(
 
 def decode(
     network: SpikingGraph,
-    x: Tensor,
+    x: Input,
     wanted: Sequence[int],
     chunk: int | None = None,
     watch: Watcher | None = None,
@@ -87,7 +86,7 @@ def decode(
         yield from zip(times, run.advance(steps, marks), strict=True)
 
 
-def start_run(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run:
+def start_run(network: SpikingGraph, x: Input, watch: Watcher | None) -> Run:
     """Begin to present a batch, on the backend that suits; arguments as for ``decode``."""
     signal, first = network.encoding.present(x), network.encoding.batch(x)
     network = as_presented(network)

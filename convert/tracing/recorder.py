@@ -279,10 +279,12 @@ class GraphRecorder:
             return value.item()
         return value
 
-    def output(self, value: Any) -> None:
-        """End the graph with the value that the network returns."""
+    def output(self, value: Any, form: Any) -> None:
+        """End the graph with the value that the network returns; see ``output_types``."""
         node = self.graph.output(self._argument(value))
         node.meta["path"] = ""
+        if form is not None:
+            node.meta["form"] = form
 
     def read(self, tensor: TracedTensor, fact: Any) -> Any:
         """The dtype or device of a tensor, which the network's code has asked for."""
@@ -325,9 +327,11 @@ class GraphRecorder:
     def shape(self, tensor: TracedTensor) -> TracedSize:
         """The sizes of a tensor, to be read off it in the graph where they are needed."""
         node, value = tensor.fx_node, tensor.traced_value.shape
-        return self.size(
+        made = self.size(
             lambda: self.append("call_function", getattr, (node, "shape"), {}, value), value
         )
+        made.whole = True
+        return made
 
     def size(self, node: Any, value: Any) -> TracedSize:
         """A shape whose numbers become nodes when they are needed."""

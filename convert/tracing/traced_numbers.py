@@ -203,7 +203,13 @@ _give_operators()
 
 
 class TracedSize(Recorded, tuple):
-    """A shape, or a part of one: a tuple of recorded numbers."""
+    """A shape, or a part of one: a tuple of recorded numbers.
+
+    Attributes:
+        whole: whether it is all of a tensor's shape.
+    """
+
+    whole = False
 
     def __new__(
         cls,
@@ -262,7 +268,8 @@ class TracedSize(Recorded, tuple):
         return self.recorder.call("call_function", operator.ne, (self, other), {})
 
     def __hash__(self) -> int:
-        return hash(self.decided())
+        # with the batch size in it, it is the key of a cache: nothing may be found or left there
+        return id(self) if self.whole else hash(self.decided())
 
     def __contains__(self, item: object) -> bool:
         return item in self.decided()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.tracing.traced_numbers import BINARY, COMPARISONS
@@ -53,8 +54,11 @@ class Memory:
         self.version = 0
 
 
-class TracedTensor(torch.Tensor):
+class TracedTensor(FakeTensor):
     """A tensor whose value the graph computes.
+
+    It is one of torch's fake tensors, by which code knows that there are no data to look at: to
+    save work, Hugging Face's networks ask whether a mask masks anything, but not of a fake one.
 
     Attributes:
         recorder: the trace.
@@ -69,6 +73,13 @@ class TracedTensor(torch.Tensor):
     view_of: View | None
     _source: fx.Node | Callable[[], fx.Node]
     _value: Tensor | Callable[[], Tensor]
+
+    # not FakeTensor's own, which know no recorder
+    device = torch.Tensor.device
+    layout = torch.Tensor.layout
+    is_mkldnn = torch.Tensor.is_mkldnn
+    tolist = torch.Tensor.tolist
+    to_dense = torch.Tensor.to_dense
 
     @staticmethod
     def __new__(  # noqa: D102

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert.errors import ConversionError
+from spikeport.convert.output_types import taken_apart
 from spikeport.convert.tracing.instrumented import Instrumented, is_leaf
 from spikeport.convert.tracing.recorder import GraphRecorder
 from spikeport.convert.tracing.source_copy import drop_hooks, plain_copy
@@ -57,7 +58,8 @@ def trace(
     inputs, named = _inputs(recorder, network, args, kwargs or {})
     try:
         with modules.of(recorder), recorder.recording():
-            recorder.output(root(*inputs, **named))
+            output, form = taken_apart(root(*inputs, **named))
+            recorder.output(output, form)
     except ConversionError:
         raise
     except Exception as cause:

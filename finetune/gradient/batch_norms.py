@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.graph.nodes import place
+from spikeport.convert.inputs import Input
 from spikeport.finetune.distributed import moments
 from spikeport.finetune.gradient.through_time import present, present_at_once
 from spikeport.finetune.neuron.trainable import TrainableNeuron
@@ -123,7 +124,7 @@ class NormedLayer(nn.Module):
 
 def keep_norms(
     network: SpikingNetwork,
-    batches: Sequence[Tensor],
+    batches: Sequence[Input],
     timesteps: int,
     norm: str,
     quantized: bool = False,

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from spikeport.convert import SpikingNetwork, processes
 from spikeport.convert.graph.nodes import attribute
+from spikeport.convert.inputs import Input
 from spikeport.finetune.gradient.record import NOTED, Record, statistics
 from spikeport.finetune.neuron.compiling import compile_or_say
 from spikeport.finetune.neuron.trainable import TrainableNeuron, trainable_neurons
@@ -30,7 +31,7 @@ class OneGraph:
         self.network = network
         self.compiled: dict[Any, tuple[Any, Callable[..., Any]]] = {}  # shape and function
 
-    def present(self, x: Tensor, timesteps: int, wants: frozenset[str]) -> Record | None:
+    def present(self, x: Input, timesteps: int, wants: frozenset[str]) -> Record | None:
         """See ``present_at_once``.
 
         Compiling takes minutes, so each T has one graph, for batches like its first.
@@ -41,11 +42,14 @@ class OneGraph:
             wants: statistics for the losses.
 
         Returns:
-            None for a batch of another shape, and where ``can_be_one_graph`` says no.
+            None for a batch of another shape, for several inputs, and where ``can_be_one_graph``
+            says no.
 
         Raises:
             ConversionError: there is nothing to compile with.
         """
+        if not isinstance(x, Tensor):
+            return None
         key = timesteps, wants
         if key not in self.compiled:
             if not can_be_one_graph(self.network):

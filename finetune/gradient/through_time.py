@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.run import Run, map_tensors
 from spikeport.finetune.gradient.compiled_graph import OneGraph
 from spikeport.finetune.gradient.record import NOTED, Record, joined, statistics
@@ -39,11 +40,11 @@ class TrainingRun(Run):
 
     Args:
         network: trainable.
-        x: [B, C, ...].
+        x: [B, C, ...], or several inputs.
         wants: statistics to note, of STATISTICS; spikes are noted anyway, for the log.
     """
 
-    def __init__(self, network: SpikingNetwork, x: Tensor, wants: frozenset[str]) -> None:
+    def __init__(self, network: SpikingNetwork, x: Input, wants: frozenset[str]) -> None:
         super().__init__(network, x, None)
         self.wants = wants
         self.noted: dict[str, dict[str, Tensor]] = {}
@@ -81,13 +82,13 @@ class QuantizedRun(TrainingRun):
 
     Args:
         network: trainable.
-        x: [B, C, ...].
+        x: [B, C, ...], or several inputs.
         wants: statistics to note.
         timesteps: T.
     """
 
     def __init__(
-        self, network: SpikingNetwork, x: Tensor, wants: frozenset[str], timesteps: int
+        self, network: SpikingNetwork, x: Input, wants: frozenset[str], timesteps: int
     ) -> None:
         super().__init__(network, x, wants)
         self.timesteps = timesteps
@@ -101,13 +102,13 @@ class OnlineRun(TrainingRun):
 
     Args:
         network: trainable, its neurons ``online``.
-        x: [B, C, ...].
+        x: [B, C, ...], or several inputs.
         wants: statistics to note.
         leak: that of all neurons for OTTT; None for SLTT.
     """
 
     def __init__(
-        self, network: SpikingNetwork, x: Tensor, wants: frozenset[str], leak: float | None
+        self, network: SpikingNetwork, x: Input, wants: frozenset[str], leak: float | None
     ) -> None:
         super().__init__(network, x, wants)
         self.leak = leak
@@ -155,7 +156,7 @@ class OnlineRun(TrainingRun):
 
 def present(
     network: SpikingNetwork,
-    x: Tensor,
+    x: Input,
     timesteps: int,
     wants: frozenset[str] = frozenset(),
     chunk: int | None = None,
@@ -164,7 +165,7 @@ def present(
 
     Args:
         network: from ``make_trainable``.
-        x: [B, C, ...].
+        x: [B, C, ...], or several inputs.
         timesteps: T.
         wants: statistics for the losses, of STATISTICS.
         chunk: timesteps between the states that are kept; None keeps everything.
@@ -189,13 +190,13 @@ def present(
 
 
 def present_at_once(
-    network: SpikingNetwork, x: Tensor, timesteps: int, wants: frozenset[str] = frozenset()
+    network: SpikingNetwork, x: Input, timesteps: int, wants: frozenset[str] = frozenset()
 ) -> Record:
     """``present`` as a quantized network: each neuron gives its spikes of all timesteps in one.
 
     Args:
         network: from ``make_trainable``, of neurons without a leak or a hard reset.
-        x: [B, C, ...].
+        x: [B, C, ...], or several inputs.
         timesteps: T.
         wants: statistics for the losses, without those of potentials.
     """
@@ -204,7 +205,7 @@ def present_at_once(
 
 def learn_online(
     network: SpikingNetwork,
-    x: Tensor,
+    x: Input,
     timesteps: int,
     wants: frozenset[str],
     loss: Callable[[Record], Tensor],
@@ -218,7 +219,7 @@ def learn_online(
 
     Args:
         network: from ``make_trainable``.
-        x: [B, C, ...].
+        x: [B, C, ...], or several inputs.
         timesteps: T.
         wants: statistics for the loss.
         loss: of a record, a scalar.
@@ -295,9 +296,7 @@ class TimeLoop(nn.Module):
         self.network, self.quantized = network, quantized
         self.one_graph = OneGraph(network) if quantized and compiled else None
 
-    def forward(
-        self, x: Tensor, timesteps: int, wants: frozenset[str], chunk: int | None
-    ) -> Record:
+    def forward(self, x: Input, timesteps: int, wants: frozenset[str], chunk: int | None) -> Record:
         """See ``present``."""
         if not self.quantized:
             return present(self.network, x, timesteps, wants, chunk)

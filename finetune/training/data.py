@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import Batch, number_of_batches, stream, target_tensors
+from spikeport.convert.inputs import Input, call, tensors_of
+from spikeport.convert.output_types import plain
 from spikeport.convert.simulation.early_exit import is_scores
 from spikeport.finetune.training.selection import Select, described, selected
 
-Teacher = Callable[[Tensor], Any]
+Teacher = Callable[..., Any]
 PROBED = 8  # numbers that stand for an image
 ASKED = 4  # images that the teacher's answers are compared on
 
@@ -70,14 +72,14 @@ class Data:
         return next(self.source.parameters()).device
 
     @torch.no_grad()
-    def ask(self, images: Tensor) -> Any:
+    def ask(self, images: Input) -> Any:
         """The teacher's answers, of which the part that is trained.
 
         Raises:
             ConversionError: they have no such part.
         """
         assert self.teacher is not None
-        answer = self.teacher(images.clone())  # some networks normalise their input in place
+        answer = call(self.teacher, images.clone())  # some networks normalise their input in place
         single = isinstance(answer, Tensor) and isinstance(self.select, str | int)
         return answer if single else selected(answer, self.select)
 
@@ -99,10 +101,11 @@ class Data:
             "number of images": len(dataset) if hasattr(dataset, "__len__") else None,
             "batch size": len(first.x),
         }
-        same = first.x.shape == again.shape and torch.equal(first.x, again)
+        pairs = list(zip(tensors_of(first.x), tensors_of(again), strict=True))
+        same = all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
         teacher = None
         if self.teacher is not None and same:
-            leaves = pytree.tree_leaves(self.ask(first.x[:ASKED]))
+            leaves = pytree.tree_leaves(plain(self.ask(first.x[:ASKED])))
             tensors = [leaf.flatten(1).float() for leaf in leaves if isinstance(leaf, Tensor)]
             teacher = torch.cat(tensors, 1)
         targets = target_tensors(first) if same else None
@@ -143,12 +146,15 @@ def check_teacher(teacher: Any) -> None:
         raise ConversionError("the teacher is in training mode; call teacher.eval() first")
 
 
-def _projected(images: Tensor) -> Tensor:
+def _projected(images: Input) -> Tensor:
     """A few numbers for each image, [B, PROBED], that every pixel moves."""
-    flat = images.flatten(1).double().cpu()
+    flat = torch.cat([value.reshape(len(value), -1).double() for value in tensors_of(images)], 1)
+    flat = flat.cpu()
     signs = torch.rand(flat.shape[1], PROBED, generator=torch.Generator().manual_seed(0)) - 0.5
     return flat @ signs.double()
 
 
 def _shapes(answer: Any) -> list[list[int]]:
-    return [list(leaf.shape) for leaf in pytree.tree_leaves(answer) if isinstance(leaf, Tensor)]
+    return [
+        list(leaf.shape) for leaf in pytree.tree_leaves(plain(answer)) if isinstance(leaf, Tensor)
+    ]

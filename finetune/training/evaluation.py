@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import Batch, target_tensors
+from spikeport.convert.inputs import call
 from spikeport.convert.simulation.early_exit import is_scores
 from spikeport.convert.simulation.emitted import Emitted
 from spikeport.convert.simulation.run import map_tensors
@@ -98,13 +99,13 @@ class _Tally:
                     "with; pass pairs (images, labels), teacher=the source network, or a loss of "
                     "the targets as FineTuning(losses=[nn.MSELoss()])"
                 )
-            labels = self.teacher(batch.x.clone()).argmax(1)
+            labels = call(self.teacher, batch.x.clone()).argmax(1)
         self.judged += len(batch.x)
         for place, answer in enumerate(answers):
             self.right[place] += int((answer.argmax(1) == labels.to(answer.device)).sum())
 
     def _measure(self, batch: Batch, answers: list[Any]) -> None:
-        expected = None if self.teacher is None else self.teacher(batch.x.clone())
+        expected = None if self.teacher is None else call(self.teacher, batch.x.clone())
         target = Target(None, expected, {}, target_tensors(batch))
         self.measured += len(batch.x)
         for place, answer in enumerate(answers):

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import Batch, number_of_batches, target_tensors
+from spikeport.convert.inputs import Input
 from spikeport.finetune.distributed import average_gradients, wrapped
 from spikeport.finetune.gradient.batch_norms import NormedLayer, fold_norms
 from spikeport.finetune.gradient.record import Record
@@ -163,7 +164,7 @@ class SpikingTraining(EpochTraining):
     def _step(self, batch: Any, timesteps: int) -> dict[str, float]:
         """One step of the optimizer; sums over the batch for the log."""
         found = self.data.source.take_apart(batch)
-        images = found.x.to(memory_format=_memory_format(self.network, found.x))
+        images = _as_weights(self.network, found.x)
         labels = known_labels(found, self.classes)
         self.optimizer.zero_grad()
         target = self._target(images, labels, found)
@@ -196,7 +197,7 @@ class SpikingTraining(EpochTraining):
         )
 
     def _learn(
-        self, images: Tensor, target: Target, timesteps: int
+        self, images: Input, target: Target, timesteps: int
     ) -> tuple[Record, Tensor, dict[str, Tensor]]:
         """Set the gradients; the record, the loss and its terms."""
         found: list[Any] = []
@@ -222,7 +223,7 @@ class SpikingTraining(EpochTraining):
         return record, found[0].detach(), found[1]
 
     @torch.no_grad()
-    def _target(self, images: Tensor, labels: Tensor | None, batch: Batch) -> Target:
+    def _target(self, images: Input, labels: Tensor | None, batch: Batch) -> Target:
         losses, source = self.losses, self.data.source
         for what, there in (("labels", labels is not None), ("targets", batch.target is not None)):
             if losses.needs(what) and not there:
@@ -270,10 +271,11 @@ def set_compiled(network: SpikingNetwork, compiled: bool) -> None:
             module.quick = compiled
 
 
-def _memory_format(network: nn.Module, images: Tensor) -> torch.memory_format:
-    """The memory format of images of the rank, as the weights of a trainable network have it."""
-    last = images.ndim == 4 and takes_images_channels_last(network)
-    return torch.channels_last if last else torch.preserve_format
+def _as_weights(network: nn.Module, x: Input) -> Input:
+    """Images in the memory format that the weights of a trainable network have."""
+    if isinstance(x, Tensor) and x.ndim == 4 and takes_images_channels_last(network):
+        return x.to(memory_format=torch.channels_last)
+    return x
 
 
 def _postfix(sums: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -12,6 +13,7 @@ from spikeport.convert import SpikingNetwork
 from spikeport.convert.batches import Batch
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
+from spikeport.convert.inputs import Input, call
 from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
@@ -126,11 +128,12 @@ def cost(
     info, neurons = curve.info, float(curve.info["neurons"])
     classifies = curve.rows[0]["agreement"] is not None
     small = quantized(network, timesteps)
+    ask = network.analog if reference is None else partial(call, reference)
     source = _Baseline(network, network.analog)
     coarse = _Baseline(small, lambda x: small(x, timesteps=1))
     for x, target in data.read("counting zeros", progress):
         images = network.encoding.still(x, timesteps)
-        expected = (reference or network.analog)(images.clone())  # which may write into it
+        expected = ask(images.clone())  # which may write into it
         labels = class_labels(Batch(images, target), expected) if classifies else None
         for baseline in (source, coarse):
             baseline.add(images, labels, expected)
@@ -163,13 +166,13 @@ def _spiking(row: dict[str, Any], neurons: float, table: EnergyTable) -> dict[st
 class _Baseline:
     """A network without time: how good, and its multiply-accumulates on inputs that are not 0."""
 
-    def __init__(self, network: SpikingNetwork, forward: Callable[[Tensor], Any]) -> None:
+    def __init__(self, network: SpikingNetwork, forward: Callable[[Any], Any]) -> None:
         self.network, self.forward = network, forward
         self.images = self.labelled = self.correct = self.agreed = 0
         self.effective = 0.0
         self.errors = OutputErrors([0])
 
-    def add(self, images: Tensor, labels: Tensor | None, expected: Any) -> None:
+    def add(self, images: Input, labels: Tensor | None, expected: Any) -> None:
         """Run one batch."""
 
         def count(layer: nn.Module, args: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import fx
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input, tensors_of
 
 At = Callable[[fx.Node, Any, Any, Any], Any]
 
@@ -21,6 +22,10 @@ class Reading(fx.Interpreter):
     def __init__(self, network: SpikingNetwork, at: At) -> None:
         super().__init__(network, graph=network.graph)
         self.network, self.at = network, at
+
+    def of(self, x: Input) -> Any:
+        """The output for a batch, in plain containers."""
+        return self.run(*tensors_of(x))
 
     def run_node(self, n: fx.Node) -> Any:
         """Evaluate a node, neurons as their activations."""

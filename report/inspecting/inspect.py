@@ -11,6 +11,7 @@ from spikeport.convert import SpikingNetwork, build
 from spikeport.convert.batches import stream
 from spikeport.convert.calibration_images import without_digests
 from spikeport.convert.graph.nodes import call_node
+from spikeport.convert.inputs import Input, sizes
 from spikeport.convert.neurons import KINDS
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.outputs import flat, is_float, tensors
@@ -86,8 +87,7 @@ def _converted(
     network: SpikingNetwork, model: nn.Module, simplify: Callable[[nn.Module], None] | None
 ) -> SpikingNetwork:
     weights = next(model.parameters(), torch.zeros(()))
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(network.traced_shape, generator=generator).to(weights)
+    example = network.example().to(weights.device)
     bottlenecks = bool(network.info.get("analog_bottlenecks", False))
     device = next(network.parameters())
     return build(model, example, KINDS["if"], bottlenecks, simplify).to(device)
@@ -110,9 +110,9 @@ class _Inspecting:
                 self.tallies[node] = LayerTally()
         self.images = self.swap_images = 0
         self.squared = self.swap_squared = self.size = 0.0
-        self.example: Tensor | None = None
+        self.example: Input | None = None
 
-    def add(self, images: Tensor) -> None:
+    def add(self, images: Input) -> None:
         """Inspect one batch, in portions that fit in memory."""
         self.network.check_input(images)
         if self.example is None:
@@ -123,7 +123,7 @@ class _Inspecting:
                 for part in some.split(_portion(self.network, images, self.timesteps)):
                     self._add(part)
 
-    def _add(self, x: Tensor) -> None:
+    def _add(self, x: Input) -> None:
         swaps = self._swaps(x) if self.swap_images < SWAP_IMAGES else {}
         run = WholeRun(self.network, x, self.timesteps, self.start, self._fired, swaps)
         found = run.output()
@@ -135,7 +135,7 @@ class _Inspecting:
                 clean[node] = tensors(value)
             return value
 
-        expected = flat(Reading(self.source, keep).run(x))
+        expected = flat(Reading(self.source, keep).of(x))
         error = found - expected
         self.images += len(x)
         self.squared += float(error.double().square().sum())
@@ -149,7 +149,7 @@ class _Inspecting:
 
     def _attribute(
         self,
-        x: Tensor,
+        x: Input,
         emitted: dict[fx.Node, list[Tensor]],
         clean: dict[fx.Node, list[Tensor]],
         error: Tensor,
@@ -176,7 +176,7 @@ class _Inspecting:
         assert isinstance(tally, NeuronTally)
         tally.add_spikes(events)
 
-    def _swaps(self, x: Tensor) -> dict[fx.Node, Swap]:
+    def _swaps(self, x: Input) -> dict[fx.Node, Swap]:
         found: dict[fx.Node, Swap] = {}
         for node in self.tallies:
             other = self.pairs[node]
@@ -195,7 +195,7 @@ class _Inspecting:
             rows.append(explain(row, self.network, node, self.different.get(node)))
         rows.sort(key=lambda row: -row["gain"])
         assert self.example is not None
-        synapses = count_synapses(self.network, tuple(self.example.shape[1:]))
+        synapses = count_synapses(self.network, sizes(self.example))
         explained = sum(sum(t.parts.values()) for t in self.tallies.values())
         return Inspection(
             rows,
@@ -238,9 +238,9 @@ class _Local:
         self.currents: dict[fx.Node, Tensor] = {}
         self.reading = Reading(owner.network, self._at)
 
-    def run(self, x: Tensor) -> None:
+    def run(self, x: Input) -> None:
         """Read the network."""
-        self.reading.run(x)
+        self.reading.of(x)
 
     def _at(self, node: fx.Node, args: Any, kwargs: Any, value: Any) -> Any:
         """Note a node's error; the nodes after it read what it emitted."""
@@ -282,7 +282,7 @@ def _total(parts: dict[str, list[Tensor]]) -> list[Tensor]:
     return [torch.stack(each).sum(0) for each in zip(*parts.values(), strict=True)]
 
 
-def _portion(network: SpikingNetwork, images: Tensor, timesteps: int) -> int:
+def _portion(network: SpikingNetwork, images: Input, timesteps: int) -> int:
     """Images at once: few, so that the largest tensor over all timesteps fits."""
     largest = max(bytes_in_time(network, images[:1]).values())
     return max(1, min(int(PORTION_BYTES / (largest * timesteps)), SWAP_IMAGES))

@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input
 from spikeport.convert.outputs import flat, is_float
 from spikeport.report.inspecting.analog_interpreter import Reading
 
@@ -18,7 +19,7 @@ POINTS = 8  # of the quadrature
 @torch.inference_mode(False)
 def effects(
     reference: SpikingNetwork,
-    x: Tensor,
+    x: Input,
     errors: Mapping[fx.Node, list[Tensor]],
     direction: Tensor,
 ) -> dict[fx.Node, list[Tensor]]:
@@ -65,7 +66,7 @@ def effects(
 
 def _slopes(
     reference: SpikingNetwork,
-    x: Tensor,
+    x: Input,
     errors: dict[fx.Node, list[Tensor]],
     direction: Tensor,
 ) -> dict[fx.Node, list[Tensor]]:
@@ -77,7 +78,7 @@ def _slopes(
 
     flattened = [e for each in errors.values() for e in each]
     with torch.enable_grad():
-        score = (flat(Reading(reference, add).run(x)) * direction).sum()
+        score = (flat(Reading(reference, add).of(x)) * direction).sum()
         found = torch.autograd.grad(score, flattened, allow_unused=True)
     slopes = iter(
         torch.zeros_like(e) if slope is None else slope

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.graph.nodes import call_node
+from spikeport.convert.inputs import Input
 from spikeport.convert.outputs import flat, tensors
 from spikeport.convert.simulation.run import Run
 
@@ -37,7 +38,7 @@ class WholeRun(Run):
     def __init__(
         self,
         network: SpikingNetwork,
-        x: Tensor,
+        x: Input,
         timesteps: int,
         start: int = 0,
         fired: Seen | None = None,

@@ -1,6 +1,7 @@
 """Spikes and the accumulates that they cost, counted while a network runs."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor
 
@@ -49,10 +50,10 @@ class SpikeCounter:
     def __init__(self, network: SpikingNetwork) -> None:
         self.network, self.totals = network, PerImage()
         self._neurons = set(network.neurons)
-        self._by_size: dict[tuple[int, ...], _Fanouts] = {}
+        self._by_size: dict[tuple[Any, ...], _Fanouts] = {}
 
-    def expect(self, image_shape: tuple[int, ...], images: int) -> None:
-        """Count the next chunks as those of so many images [C, ...] of one size."""
+    def expect(self, image_shape: tuple[Any, ...], images: int) -> None:
+        """Count the next chunks as those of so many images of one size; see ``sizes``."""
         if image_shape not in self._by_size:
             self._by_size[image_shape] = _Fanouts(count_synapses(self.network, image_shape))
         self._now = self._by_size[image_shape]

@@ -82,21 +82,17 @@ class Synapses:
         return torch.stack(parts).sum(0) if parts else None
 
 
-def count_synapses(network: SpikingNetwork, image_shape: tuple[int, ...]) -> Synapses:
+def count_synapses(network: SpikingNetwork, image_shape: tuple[Any, ...]) -> Synapses:
     """Follow one spike from every neuron to the layers that it reaches.
 
     Args:
         network: converted; thresholds are read for the size of a spike.
-        image_shape: [C, ...] of one input.
+        image_shape: [C, ...] of one input; of several inputs a tuple of such shapes.
     """
     with torch.inference_mode(False), torch.enable_grad():
         counter = _Counter(as_presented(network))
-        counter.run(torch.zeros(1, *image_shape, device=_device(network)))
+        counter.run(network.blank(image_shape))
         return counter.result()
-
-
-def _device(network: SpikingNetwork) -> torch.device:
-    return next(network.parameters()).device
 
 
 class _Counter:
@@ -111,13 +107,14 @@ class _Counter:
         self.counts: dict[str, Tensor] = {}
         self.found = Synapses()
 
-    def run(self, image: Tensor) -> None:
+    def run(self, image: list[Tensor]) -> None:
         """Visit every node in order."""
+        given = iter(image)
         for node in self.network.graph.nodes:
             if node.op == "output":
                 break
             if node.op == "placeholder":
-                self.values[node] = image.to(next(self.network.parameters()).dtype)
+                self.values[node] = next(given)
                 if node.meta["spikes"]:
                     self._new_source(node, self._input_quantum(self.values[node]))
             elif node.op == "get_attr":

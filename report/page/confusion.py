@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.early_exit import is_scores
 from spikeport.report.sweeping.sweep import Answers
 
@@ -25,14 +26,14 @@ class Example:
     """An image on which the two networks differ.
 
     Attributes:
-        image: [C, ...], as the network takes it.
+        image: [1, C, ...], as the network takes it.
         number: its place in the data, from 0.
         label: its class; None where unknown.
         source: the source network's answer.
         spiking: the spiking network's.
     """
 
-    image: Tensor
+    image: Input
     number: int
     label: int | None
     source: Answer
@@ -67,7 +68,7 @@ class Differences:
                 if ours.index != theirs.index:
                     label = int(answers.labels[row]) if answers.classified else -1
                     known = label if label >= 0 else None
-                    image = answers.images[row]
+                    image = answers.images[row : row + 1]
                     self._keep(Example(image, self.images + row, known, theirs, ours))
         self.images += len(answers.images)
 

@@ -10,19 +10,40 @@ from matplotlib.image import imsave
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikeport.convert.inputs import Input, tensors_of
+
 SIDE = 128  # longest side of a picture, px
 SMALL = 64  # pictures up to here keep every pixel
 
 
-def picture(image: Tensor, config: Mapping[str, Any] | None = None) -> str | None:
+def image_in(x: Input) -> Tensor | None:
+    """The first tensor of an input that is an image, [C, H, W] with C = 1 or 3, or None.
+
+    Args:
+        x: one row, [1, C, ...].
+    """
+    for value in tensors_of(x):
+        if value.ndim == 4 and value.shape[1] in (1, 3) and value.is_floating_point():
+            return value[0]
+    return None
+
+
+def is_small(x: Input) -> bool:
+    """Whether the picture of an input has all its pixels."""
+    image = image_in(x)
+    return image is not None and max(image.shape[1:]) <= SMALL
+
+
+def picture(x: Input, config: Mapping[str, Any] | None = None) -> str | None:
     """A ``data:`` address that shows an input, or None where it is no image.
 
     Args:
-        image: [C, H, W], C = 1 or 3; other shapes have no picture.
+        x: one row, [1, C, ...].
         config: with ``mean`` and ``std`` [C], by which the image was normalised; without them its
             darkest value becomes black and its brightest white.
     """
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
+    image = image_in(x)
+    if image is None:
         return None
     pixels = image.detach().float().cpu()
     if config is not None and len(config["mean"]) == len(pixels):

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.inputs import Input, sizes
 from spikeport.convert.simulation.input_encoding import EventFrames
 from spikeport.report.costing.cost import Cost, cost
 from spikeport.report.inspecting.inspect import inspect
@@ -35,7 +36,7 @@ class MeasuredNetwork:
         cost: at ``T``, of the inspected images; None as above.
         synapses: operations of the source network, and which of them become accumulates.
         traces: of a few layers while ``image`` is shown.
-        image: [C, ...].
+        image: [1, C, ...].
         T: the number of timesteps that the page speaks of: the one that the network is calibrated
             for if the sweep contains it, otherwise the largest.
     """
@@ -49,7 +50,7 @@ class MeasuredNetwork:
     cost: Cost | None
     synapses: Synapses
     traces: list[Trace]
-    image: Tensor
+    image: Input
     T: int
 
     @property
@@ -89,7 +90,7 @@ def examine(
     if inspected:
         inspection = inspect(network, kept.batches, T, progress=progress)
         costs = cost(network, kept.batches, T, reference, progress=progress)
-    image = kept.batches[0][0][0]
+    image = kept.batches[0][0][:1]
     layers = _chosen(list(network.neurons), inspection)
     return MeasuredNetwork(
         name,
@@ -99,7 +100,7 @@ def examine(
         differences,
         inspection,
         costs,
-        count_synapses(network, tuple(image.shape)),
+        count_synapses(network, sizes(image)),
         record(network, image, layers, min(T, TRACED)),
         image,
         T,
@@ -110,7 +111,7 @@ class _FirstImages:
     """Keeps the first images of the data, in their batches."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.batches = count, list[tuple[Tensor, Tensor | None]]()
+        self.count, self.batches = count, list[tuple[Input, Tensor | None]]()
 
     def add(self, answers: Answers) -> None:
         room = self.count - sum(len(images) for images, _ in self.batches)

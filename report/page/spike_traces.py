@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import NeuronLayer, SpikingNetwork
+from spikeport.convert.inputs import Input
 from spikeport.convert.neurons.model import State
 
 NEURONS = 8  # per layer
@@ -39,7 +40,7 @@ class Trace:
 
 @torch.no_grad()
 def record(
-    network: SpikingNetwork, image: Tensor, layers: Sequence[str], timesteps: int
+    network: SpikingNetwork, image: Input, layers: Sequence[str], timesteps: int
 ) -> list[Trace]:
     """Simulate one image, timestep by timestep, and note what some neurons do.
 
@@ -47,7 +48,7 @@ def record(
 
     Args:
         network: calibrated.
-        image: [C, ...].
+        image: [1, C, ...].
         layers: names of neuron layers.
         timesteps: T >= 1.
     """
@@ -78,7 +79,7 @@ class _Step(NamedTuple):
 
 def _watch(
     network: SpikingNetwork,
-    image: Tensor,
+    image: Input,
     layers: Sequence[str],
     timesteps: int,
     see: Callable[[str, _Step], None],
@@ -99,7 +100,7 @@ def _watch(
     handles = [network.neuron(name).register_forward_hook(hook(name)) for name in layers]
     backend, network.backend = network.backend, "torch"  # the one that calls hooks
     try:
-        for _ in network.chunks(image[None], timesteps, chunk=1):
+        for _ in network.chunks(image, timesteps, chunk=1):
             pass
     finally:
         network.backend = backend

@@ -7,7 +7,7 @@ from spikeport.report.inspecting.inspection import PARTS
 from spikeport.report.number_format import amount, decimal, percent
 from spikeport.report.page import sentences as wording
 from spikeport.report.page.confusion import Differences, Example
-from spikeport.report.page.data_url import SMALL, picture
+from spikeport.report.page.data_url import is_small, picture
 from spikeport.report.page.figures import Figures
 from spikeport.report.page.measured_network import MeasuredNetwork
 
@@ -122,7 +122,7 @@ def view(
         "shown": SHOWN,
         "parts": PARTS,
         "picture": picture(subject.image, config),
-        "pixels": max(subject.image.shape[1:], default=0) <= SMALL,
+        "pixels": is_small(subject.image),
         "traces": [(trace, figures.of_trace(trace)) for trace in subject.traces],
         "takes_back": any(bool((trace.spikes < 0).any()) for trace in subject.traces),
         "differences": differences,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import SpikingNetwork, processes
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.convert.simulation.emitted import Emitted
 from spikeport.report.operations.energy import EnergyTable
@@ -32,7 +33,7 @@ class ExitTally:
         self.correct = self.agreed = 0
         self.spikes = self.accumulates = 0.0
 
-    def add(self, images: Tensor, labels: Tensor, expected: Tensor) -> None:
+    def add(self, images: Input, labels: Tensor, expected: Tensor) -> None:
         """Simulate one batch; ``expected`` are the source network's classes, [B]."""
         scores, times = self.network.early_exit(images, self.timesteps, self.exit, self._watch)
         best = scores.argmax(1)

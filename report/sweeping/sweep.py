@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from spikeport.convert import ConversionError, SpikingNetwork, processes
 from spikeport.convert.batches import Batch
 from spikeport.convert.calibration_images import EvaluationData, without_digests
+from spikeport.convert.inputs import Input, call, sizes
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
@@ -27,7 +29,7 @@ class Answers:
     """Answers to one batch of a sweep.
 
     Attributes:
-        images: [B, C, ...]; of event frames the mean over time.
+        images: [B, C, ...], or several inputs; of event frames the mean over time.
         labels: class indices, int64 [B], below 0 where unknown; or, where ``classified`` is False,
             the targets as they came, such as masks [B, H, W].
         classified: whether the answers are class scores and the targets labels, or there are none.
@@ -35,7 +37,7 @@ class Answers:
         spiking: the decoded output after each wanted T, like ``source``.
     """
 
-    images: Tensor
+    images: Input
     labels: Any
     source: Any
     spiking: dict[int, Any]
@@ -126,7 +128,7 @@ class _SweepTally:
         self.network, self.wanted, self.early_exits = network, wanted, early_exits
         self.task = network.info.get("task")
         self.on_batch = on_batch
-        self.reference = network.analog if reference is None else reference
+        self.reference = network.analog if reference is None else partial(call, reference)
         self.counter = SpikeCounter(network)
         last = wanted[-1]
         self.exits = [ExitTally(network, last, e, self.counter) for e in early_exits]
@@ -144,7 +146,7 @@ class _SweepTally:
         images, encoding = batch.x, self.network.encoding
         encoding.check(self.network, images, self.wanted[-1])
         first = encoding.batch(images)
-        self.counter.expect(tuple(first.shape[1:]), len(first))
+        self.counter.expect(sizes(first), len(first))
         still = self.network.encoding.still(images, self.wanted[-1])
         source = self.reference(still.clone())  # some networks write into their input
         self.scores = is_scores(source)
@@ -155,7 +157,7 @@ class _SweepTally:
         if self.task != "values" or self.exits:
             known = class_labels(Batch(still, batch.target), source)
         self.scored &= known is not None or batch.target is None
-        labels = known if known is not None else still.new_full((len(still),), -1).long()
+        labels = known if known is not None else torch.full((len(still),), -1, device=still.device)
         self.labelled += int((labels >= 0).sum())
         self.images += len(still)
         if self.scores:

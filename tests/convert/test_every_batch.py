@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import spikeport as sp
 from spikeport.convert.batches import Batch, rows, take_apart, target_tensors
+from spikeport.convert.inputs import Signature
 
 ConversionError = sp.ConversionError
 torch.manual_seed(0)
@@ -86,7 +87,7 @@ VERBS = {
 
 
 def labelled(batch):
-    return take_apart(batch, ["input"]).target is not None
+    return take_apart(batch, Signature(("input",), ("input",))).target is not None
 
 
 @pytest.mark.parametrize("verb", VERBS)

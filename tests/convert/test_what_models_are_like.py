@@ -98,7 +98,7 @@ def test_outputs_keep_their_structure(kind, written, images, converted):
     model = written(forward)
     snn = converted(model, images)
     for found in (snn.analog(images), snn(images, 64), snn.anytime(images, 2)):
-        assert type(found) is (dict if kind is OrderedDict else kind)
+        assert type(found) is kind
         if kind in (dict, OrderedDict):
             assert list(found) == ["out", "aux"]
         if kind is Pair:

@@ -9,6 +9,8 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input
+from spikeport.convert.output_types import plain
 from spikeport.convert.simulation.run import Run
 
 FEW = 0.01  # share of a layer's neurons whose spikes rounding may move in more than one way
@@ -17,7 +19,7 @@ ROUNDING = 1e-5  # what sums in another order may differ by, in thresholds
 
 def tensors(value: Any) -> list[Tensor]:
     """The tensors of a structure."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in pytree.tree_leaves(plain(value)) if isinstance(leaf, Tensor)]
 
 
 def distance(a: Any, b: Any) -> float:
@@ -67,7 +69,7 @@ def dyadic(network: SpikingNetwork) -> SpikingNetwork:
 
 
 @torch.no_grad()
-def emitted(network: SpikingNetwork, x: Tensor, timesteps: int, chunk: int | None = None) -> Any:
+def emitted(network: SpikingNetwork, x: Input, timesteps: int, chunk: int | None = None) -> Any:
     """What every layer emits by name, [T, B, ...], and the outputs at all timesteps."""
     parts: dict[str, list[Tensor]] = {}
 
@@ -82,7 +84,7 @@ def emitted(network: SpikingNetwork, x: Tensor, timesteps: int, chunk: int | Non
 class _Recorded(Run):
     """Keeps the values of all nodes."""
 
-    def __init__(self, network: SpikingNetwork, x: Tensor) -> None:
+    def __init__(self, network: SpikingNetwork, x: Input) -> None:
         super().__init__(network, x, None)
         self.found = tensors(list(self.static.values()))
 
@@ -93,7 +95,7 @@ class _Recorded(Run):
 
 
 @torch.no_grad()
-def every_value(network: SpikingNetwork, x: Tensor, timesteps: int) -> list[Tensor]:
+def every_value(network: SpikingNetwork, x: Input, timesteps: int) -> list[Tensor]:
     """Of all nodes, at all timesteps, on torch."""
     run = _Recorded(network, x)
     run.wanted = timesteps
@@ -102,7 +104,7 @@ def every_value(network: SpikingNetwork, x: Tensor, timesteps: int) -> list[Tens
 
 @torch.no_grad()
 def require_same_spikes(
-    network: SpikingNetwork, x: Tensor, timesteps: int, found: Any, what: str, strict: bool = False
+    network: SpikingNetwork, x: Input, timesteps: int, found: Any, what: str, strict: bool = False
 ) -> None:
     """Raise AssertionError unless what another way of running emitted is torch's, layer by layer.
 
@@ -148,7 +150,7 @@ def require_same_spikes(
     require_close(tensors(returned), outputs, 1e-3, f"{what}: the output")
 
 
-def _rounded_runs(network: SpikingNetwork, x: Tensor) -> list[Run]:
+def _rounded_runs(network: SpikingNetwork, x: Input) -> list[Run]:
     """Runs as it is, and with all initial potentials a little lower and higher."""
     networks = [network, copy.deepcopy(network), copy.deepcopy(network)]
     for sign, other in zip((-1, 1), networks[1:], strict=True):

@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.encoded_network import as_presented
 from spikeport.convert.simulation.run import Run
 
@@ -60,7 +61,7 @@ class Count:
 
 
 @torch.no_grad()
-def count(network: SpikingNetwork, x: Tensor, timesteps: Sequence[int]) -> Count:
+def count(network: SpikingNetwork, x: Input, timesteps: Sequence[int]) -> Count:
     """Simulate a batch on torch's operations and count what it costs.
 
     Raises:
@@ -106,7 +107,7 @@ class _Recorded(Run):
 class _Tried:
     """The graph, tried out position by position."""
 
-    def __init__(self, network: SpikingNetwork, image: Tensor) -> None:
+    def __init__(self, network: SpikingNetwork, image: Input) -> None:
         self.network, self.image = network, image
         self.nodes = list(network.graph.nodes)
         self._values: dict[int, dict[fx.Node, Any]] = {}
@@ -115,11 +116,12 @@ class _Tried:
     def values(self, copies: int) -> dict[fx.Node, Any]:
         """Analog values of every node for so many copies of the image."""
         if copies not in self._values:
-            batch = self.image.expand(copies, *self.image.shape[1:]).clone()
+            images = tensors_of(self.image)
+            given = iter([image.expand(copies, *image.shape[1:]).clone() for image in images])
             values: dict[fx.Node, Any] = {}
             for node in self.nodes:
                 if node.op == "placeholder":
-                    values[node] = batch
+                    values[node] = next(given)
                 elif node.op != "output":
                     args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
                     values[node] = self._call(node, args, kwargs)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import spikeport as sp
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import call
 from spikeport.convert.simulation.early_exit import is_scores
 
 
@@ -77,7 +78,7 @@ def _require_equal(case: Subject, other: SpikingNetwork, what: str) -> None:
 
 def finetune(case: Subject) -> None:
     """One step of training, from labels or from the source, leaves a network that runs."""
-    outputs = case.source(case.x.clone())
+    outputs = call(case.source, case.x.clone())
     if is_scores(outputs):
         tuned = sp.finetune(case.network, [(case.x, case.labels)], 2, epochs=1, progress=False)
     else:

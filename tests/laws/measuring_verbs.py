@@ -7,11 +7,11 @@ from pathlib import Path
 import brute_force
 import torch
 from agreement import require_close
-from subject import Subject, T
-from torch import Tensor
+from subject import Subject, T, floats_of
 
 import spikeport as sp
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def sweep(case: Subject) -> None:
     require_counts(network, case.x, curve)
 
 
-def require_counts(network: SpikingNetwork, x: Tensor, curve: sp.Curve) -> None:
+def require_counts(network: SpikingNetwork, x: Input, curve: sp.Curve) -> None:
     """Raise AssertionError unless a curve's operations are those of a count by brute force."""
     times = [row["timesteps"] for row in curve.rows]
     try:
@@ -75,10 +75,11 @@ def report(case: Subject) -> None:
 def encodings(case: Subject) -> None:
     """Spikes and event frames as inputs, on "auto" and torch, with their accumulates."""
     network, outputs = copy.deepcopy(case.exact), []
+    x = floats_of(case.coarse, lambda value: value.clamp(-1, 1))
     network.encoding = sp.Poisson(seed=1)
     for backend in ("auto", "torch"):
         network.backend = backend
-        outputs.append(network(case.coarse.clamp(-1, 1), 3, chunk=2))
+        outputs.append(network(x, 3, chunk=2))
     require_close(*outputs, 0.5, "encoded by 'poisson': backends")
-    curve = sp.sweep(network, [case.coarse.clamp(-1, 1)], (3,), progress=False)
-    require_counts(network, case.coarse.clamp(-1, 1), curve)
+    curve = sp.sweep(network, [x], (3,), progress=False)
+    require_counts(network, x, curve)

@@ -7,12 +7,13 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input, tensors_of
 
 CHANGING = ("signal", "neuron", "weighted", "linear", "difference")
 
 
 @torch.no_grad()
-def simulate(network: SpikingNetwork, x: Tensor, timesteps: int) -> list[Tensor]:
+def simulate(network: SpikingNetwork, x: Input, timesteps: int) -> list[Tensor]:
     """Present an input as a constant current; see ``simulate.py`` for the equations.
 
     Args:
@@ -28,14 +29,13 @@ def simulate(network: SpikingNetwork, x: Tensor, timesteps: int) -> list[Tensor]
     return [torch.stack(parts) for parts in zip(*outputs, strict=True)]
 
 
-def _step(
-    network: SpikingNetwork, x: Tensor, time: int, states: dict[fx.Node, Any]
-) -> list[Tensor]:
+def _step(network: SpikingNetwork, x: Input, time: int, states: dict[fx.Node, Any]) -> list[Tensor]:
     values: dict[fx.Node, Any] = {}
+    given = iter(tensors_of(x))
     for node in network.graph.nodes:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         if node.op == "placeholder":
-            values[node] = x
+            values[node] = next(given)
         elif node.op == "output":
             return [v for v in pytree.tree_leaves(args) if isinstance(v, Tensor)]
         elif node.meta["role"] == "neuron":

@@ -9,11 +9,12 @@ import pytest
 import torch
 from agreement import emitted, require_close, require_same_spikes, tensors
 from plain_loop import simulate
-from subject import Subject, T
+from subject import Subject, T, floats_of
 from torch import Tensor
 
 import spikeport as sp
 from spikeport.convert import Neuron, SpikingNetwork
+from spikeport.convert.inputs import Input, call
 from spikeport.cpu import loader
 
 ROUNDING = 1e-3  # float32, relative to the largest value
@@ -24,7 +25,7 @@ LEVELS = 32  # per timestep, where the error has to fall
 def analog(case: Subject) -> None:
     """The analog reading is the source, at two batch sizes."""
     for x in (case.x, case.x[:1]):
-        require_close(case.source(x.clone()), case.network.analog(x), 2e-3, "analog reading")
+        require_close(call(case.source, x.clone()), case.network.analog(x), 2e-3, "analog reading")
 
 
 def _backend(case: Subject, name: str) -> None:
@@ -45,10 +46,10 @@ def _backend(case: Subject, name: str) -> None:
 def float64(case: Subject) -> None:
     """A network converted in float32 runs in float64, if the source does."""
     try:
-        copy.deepcopy(case.source).double()(case.x.double())
+        call(copy.deepcopy(case.source).double(), floats_of(case.x, Tensor.double))
     except RuntimeError:  # code of its own that makes float32
         return
-    copy.deepcopy(case.network).double()(case.x.double(), 2)
+    copy.deepcopy(case.network).double()(floats_of(case.x, Tensor.double), 2)
 
 
 @torch.no_grad()
@@ -131,7 +132,7 @@ def convergence(case: Subject) -> None:
             )
 
 
-def _set_levels(network: SpikingNetwork, x: Tensor, levels: int) -> None:
+def _set_levels(network: SpikingNetwork, x: Input, levels: int) -> None:
     """Neurons of so many spikes a timestep that reach the largest current of their layer."""
     largest: dict[str, Tensor] = {}
     network.analog(x, lambda name, current: largest.update({name: current.abs().max()}))
@@ -178,9 +179,9 @@ def another_size(case: Subject) -> None:
     if case.larger is None:
         return
     require_close(
-        case.source(case.larger.clone()), case.network.analog(case.larger), 2e-3, "analog"
+        call(case.source, case.larger.clone()), case.network.analog(case.larger), 2e-3, "analog"
     )
-    coarse = (case.larger * 32).round() / 32
+    coarse = floats_of(case.larger, lambda value: (value * 32).round() / 32)
     found = emitted(case.exact, coarse, 3, 1)
     require_same_spikes(case.exact, coarse, 3, found, "another size, chunk 1")
     auto = copy.deepcopy(case.exact)

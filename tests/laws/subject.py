@@ -1,6 +1,7 @@
 """A converted network and what the verbs want to know of it."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,7 @@ from agreement import dyadic, every_value, tensors
 from torch import Tensor, nn
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.inputs import Input, Inputs, call, shapes
 from spikeport.convert.simulation.early_exit import is_scores
 
 T = 5  # timesteps of most verbs
@@ -19,7 +21,7 @@ class Precise:
     """A network in the widest type that it takes, its input, and how much rounding may change."""
 
     network: SpikingNetwork
-    x: Tensor
+    x: Input
     dtype: torch.dtype
     rounding: float
 
@@ -31,12 +33,12 @@ class Subject:
     Attributes:
         network: converted and calibrated; verbs that change it take a copy.
         source: what it was converted from, in eval mode.
-        x: [B, C, ...], B >= 2.
+        x: [B, C, ...], B >= 2, or several inputs.
     """
 
     network: SpikingNetwork
     source: nn.Module
-    x: Tensor
+    x: Input
 
     @cached_property
     def exact(self) -> SpikingNetwork:
@@ -46,9 +48,9 @@ class Subject:
         return found
 
     @cached_property
-    def coarse(self) -> Tensor:
+    def coarse(self) -> Input:
         """``x`` with few digits."""
-        return (self.x * 32).round() / 32
+        return floats_of(self.x, lambda value: (value * 32).round() / 32)
 
     @cached_property
     def is_exact(self) -> bool:
@@ -58,7 +60,7 @@ class Subject:
         double = copy.deepcopy(self.exact).double()
         ours, wide = (
             every_value(self.exact, self.coarse, T),
-            every_value(double, self.coarse.double(), T),
+            every_value(double, floats_of(self.coarse, Tensor.double), T),
         )
         return all(torch.equal(a.double(), b) for a, b in zip(ours, wide, strict=True))
 
@@ -68,13 +70,13 @@ class Subject:
         double = copy.deepcopy(self.network).double()
         double.backend = "torch"
         try:
-            copy.deepcopy(self.source).double()(self.x.double())
-            double(self.x.double(), 1)
+            call(copy.deepcopy(self.source).double(), floats_of(self.x, Tensor.double))
+            double(floats_of(self.x, Tensor.double), 1)
         except RuntimeError:  # code of its own that makes float32
             float32 = copy.deepcopy(self.network)
             float32.backend = "torch"
             return Precise(float32, self.x, torch.float32, 0.5)
-        return Precise(double, self.x.double(), torch.float64, 1e-7)
+        return Precise(double, floats_of(self.x, Tensor.double), torch.float64, 1e-7)
 
     @cached_property
     def labels(self) -> Tensor:
@@ -87,8 +89,10 @@ class Subject:
         return is_scores(self.network.analog(self.x))
 
     @cached_property
-    def larger(self) -> Tensor | None:
+    def larger(self) -> Input | None:
         """An input of another size that the source takes, if there is one."""
+        if isinstance(self.x, Inputs) or not self.x.is_floating_point():
+            return self._longer(self.x)
         for more in (2, 1, -1):
             shape = [*self.x.shape[:2], *(max(1, size + more) for size in self.x.shape[2:])]
             if self.x.ndim < 3 or shape == list(self.x.shape):
@@ -100,3 +104,23 @@ class Subject:
             except Exception:  # whatever a network says to a size
                 continue
         return None
+
+    def _longer(self, x: Input) -> Input | None:
+        """Longer sequences of token ids, if there are any."""
+
+        def longer(value: Tensor) -> Tensor:
+            return value if value.is_floating_point() else torch.cat([value, value[:, :2]], 1)
+
+        found = longer(x) if isinstance(x, Tensor) else x.map(longer)
+        try:
+            call(self.source, found)
+        except Exception:  # as above
+            return None
+        return None if shapes(found) == shapes(x) else found
+
+
+def floats_of(x: Input, function: Callable[[Tensor], Tensor]) -> Input:
+    """An input with a function of its floats in their place."""
+    if isinstance(x, Tensor):
+        return function(x) if x.is_floating_point() else x
+    return x.map(lambda value: function(value) if value.is_floating_point() else value)

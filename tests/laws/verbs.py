@@ -16,9 +16,10 @@ import measuring_verbs as measuring
 import running_verbs as running
 import torch
 from subject import Subject
-from torch import Tensor, nn
+from torch import nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.inputs import Input
 
 VERBS: dict[str, Callable[[Subject], None]] = {
     function.__name__.replace("_", " "): function
@@ -36,7 +37,7 @@ VERBS: dict[str, Callable[[Subject], None]] = {
 MAY_REFUSE = {
     "backend cpu": "sizes of values that change in time",  # "auto" takes torch
     "another size": "decides by the input's shape|as at conversion",
-    "encodings": "makes the input change in time",
+    "encodings": "makes the input change in time|presents one input of floats",
     "finetune": "fine-tuning takes networks that return class scores",
     "sweep two sizes": "decides by the input's shape|as at conversion",
 }
@@ -62,14 +63,14 @@ class Violations(AssertionError):
 
 
 def run_all(
-    network: SpikingNetwork, source: nn.Module, x: Tensor, *, skip: Collection[str] = ()
+    network: SpikingNetwork, source: nn.Module, x: Input, *, skip: Collection[str] = ()
 ) -> None:
     """Run every verb on a converted network.
 
     Args:
         network: converted from ``source`` and calibrated; not modified.
         source: in eval mode.
-        x: [B, C, ...] with B >= 2.
+        x: [B, C, ...] with B >= 2, or several inputs.
         skip: names of verbs to leave out.
 
     Raises:
@@ -83,7 +84,7 @@ def run_all(
 def violations(
     network: SpikingNetwork,
     source: nn.Module,
-    x: Tensor,
+    x: Input,
     *,
     skip: Collection[str] = (),
     only: Collection[str] | None = None,

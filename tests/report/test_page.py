@@ -144,7 +144,7 @@ def test_differences_are_counted_and_the_surest_kept(small_net, small_data):
     [((3, 8, 8), "data:image/png"), ((1, 300, 200), "data:image/jpeg"), ((7, 8, 8), None)],
 )
 def test_pictures_of_what_is_an_image(shape, start):
-    found = picture(torch.randn(shape))
+    found = picture(torch.randn(1, *shape))
     assert (found is None) == (start is None)
     assert start is None or found.startswith(start)
 

@@ -22,7 +22,7 @@ def test_trace_is_what_the_network_emits(kind, small_net, small_data):
 
     for _ in network.chunks(image[None], T, observe=observe):
         pass
-    for trace in record(network, image, layers, T):
+    for trace in record(network, image[None], layers, T):
         theta = network.neurons[trace.layer].threshold
         assert 0 < len(trace.positions) <= NEURONS
         for row, place in enumerate(trace.positions):

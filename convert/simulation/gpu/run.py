@@ -19,6 +19,7 @@ from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.graph.roles import IN_TIME, homogeneous, in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.emitted import Emitted, Watcher
 from spikeport.convert.simulation.gpu.layers import FiringLayer, Packed, Totals
 from spikeport.convert.simulation.run import Run
@@ -42,7 +43,7 @@ class CurrentSum:
 class CudaRun(Run):
     """One presentation of one batch, with the kernels."""
 
-    def __init__(self, network: SpikingGraph, x: Tensor, watch: Watcher | None) -> None:
+    def __init__(self, network: SpikingGraph, x: Input, watch: Watcher | None) -> None:
         super().__init__(network, x, watch)
         self.layers: dict[fx.Node, FiringLayer] = {}
         self.marks: Sequence[int] = ()
@@ -204,13 +205,13 @@ def _is_sum(node: fx.Node) -> bool:
     return row is not None and row.engine == "add"
 
 
-def wants_gradients(network: SpikingGraph, x: Tensor) -> bool:
+def wants_gradients(network: SpikingGraph, x: Input) -> bool:
     """Whether a call may be followed by ``backward``."""
-    wanted = any(value.requires_grad for value in (x, *network.parameters()))
+    wanted = any(value.requires_grad for value in (*tensors_of(x), *network.parameters()))
     return wanted and torch.is_grad_enabled()
 
 
-def start_on_gpu(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run | None:
+def start_on_gpu(network: SpikingGraph, x: Input, watch: Watcher | None) -> Run | None:
     """A run with the kernels, or None where something else has to do it.
 
     Raises:
@@ -231,13 +232,13 @@ def start_on_gpu(network: SpikingGraph, x: Tensor, watch: Watcher | None) -> Run
     return None
 
 
-def _why_not(network: SpikingGraph, x: Tensor) -> str | None:
+def _why_not(network: SpikingGraph, x: Input) -> str | None:
     missing = why_unavailable()
     if missing:
         return missing
     if wants_gradients(network, x):
         return "the kernels have no gradients"
-    values = [x, *network.parameters(), *network.buffers()]
+    values = [*tensors_of(x), *network.parameters(), *network.buffers()]
     if {value.device for value in values} != {x.device} or x.device.type != launch.DEVICE:
         return "the network and its input are not on one GPU"
     wrong = {v.dtype for v in values if v.is_floating_point()} - set(ELEMENT)

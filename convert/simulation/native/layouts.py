@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikeport.convert.graph.memory_format import takes_channels_last
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input
 from spikeport.cpu.streams import Stream
 
 
@@ -32,11 +33,13 @@ def shape_of(stream: Stream, rank: int) -> tuple[int, ...]:
     return (stream.channels, *stream.size[4 - rank :])
 
 
-def as_convolutions_read(network: SpikingGraph, x: Tensor) -> Tensor:
+def as_convolutions_read(network: SpikingGraph, x: Input) -> Input:
     """Images with channels innermost, if only convolutions read them: so are their outputs then.
 
     The neurons want them so, and turning a map in memory takes as long as its convolution.
     """
+    if not isinstance(x, Tensor):
+        return x
     readers = next(iter(network.graph.nodes)).users
     plain = all(
         node.op == "call_module" and type(network.get_submodule(str(node.target))) is nn.Conv2d

@@ -17,6 +17,7 @@ from spikeport.convert.graph.memory_format import takes_channels_last
 from spikeport.convert.graph.nodes import location, module_of
 from spikeport.convert.graph.roles import IN_TIME
 from spikeport.convert.graph.spiking_graph import SpikingGraph
+from spikeport.convert.inputs import Input
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.native.buffers import Buffers
 from spikeport.convert.simulation.native.density import dense_above
@@ -50,7 +51,7 @@ SLICE_BYTES = 16 * 2**20  # of a tensor that torch computes for a part of a chun
 class NativeRun(Run):
     """One presentation of one batch, on the engine."""
 
-    def __init__(self, network: SpikingGraph, x: Tensor, watch: Watcher | None) -> None:
+    def __init__(self, network: SpikingGraph, x: Input, watch: Watcher | None) -> None:
         with _in_float32():
             super().__init__(network, x, watch)
         self.layers = layers_of(network)
