@@ -100,9 +100,10 @@ def _checked(
 
 
 @torch.no_grad()
-def _check_answers_again(model: nn.Module, example: Tensor) -> None:
+def _check_answers_again(model: nn.Module, example: Input) -> None:
     """Raise ConversionError if the model gives the same input another answer the second time."""
-    first, second = (_run(model, "the model itself", example.clone()) for _ in range(2))
+    ask = partial(call, model)
+    first, second = (plain(_run(ask, "the model itself", example.clone())) for _ in range(2))
     if not all(torch.equal(a, b) for a, b in _pairs(first, second)):
         raise ConversionError(
             "the model gives another answer each time it is given the same input, so that nothing "

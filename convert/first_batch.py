@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikeport.convert.batches import Batch, take_apart
 from spikeport.convert.inputs import Input, Inputs, Signature
-from spikeport.convert.tracing.source_copy import unwrapped
+from spikeport.convert.tracing.source_check import unwrapped
 
 KINDS = inspect.Parameter
 
