@@ -27,7 +27,7 @@ $(VENV)/.demo: pyproject.toml setup.py $(wildcard cpu/src/*) | $(BIN)/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml setup.py $(wildcard cpu/src/*) | $(BIN)/python
-	$(BIN)/python -m pip install -e '.[demo,dev]'
+	$(BIN)/python -m pip install -e '.[demo,dev,words]'
 	touch $@ $(VENV)/.demo
 
 # mypy looks for spikeport here, see [tool.mypy] in pyproject.toml.

@@ -170,20 +170,20 @@ def _reshapes(node: fx.Node, root: nn.Module) -> bool:
 
 def _channel_axis(node: fx.Node, root: nn.Module) -> int:
     """The axis of the channels of a value [B, ...]: the layer they come from tells."""
-    ndim, row = _ndim(node), row_of(node)
+    shape, row = _shape(node), row_of(node)
     sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
-    sources = [source for source in sources if _ndim(source) > 0]
-    if ndim <= 2 or not sources:
+    sources = [source for source in sources if len(_shape(source)) > 0]
+    if len(shape) <= 2 or not sources:
         return 1
-    axis, before = _channel_axis(sources[0], root), _ndim(sources[0])
+    axis, before = _channel_axis(sources[0], root), _shape(sources[0])
     if row is None:
-        return ndim - 1 if 1 < axis == before - 1 else axis
-    return row.channels(row.call(node, root), axis, before, ndim)
+        return len(shape) - 1 if 1 < axis == len(before) - 1 else axis
+    return row.channels(row.call(node, root), axis, before, shape)
 
 
-def _ndim(node: fx.Node) -> int:
-    """Dimensions of a node's value, or of its first if it has several; 0 if it is no tensor."""
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    """Sizes of a node's value, or of its first if it has several; () if it is no tensor."""
     value = node.meta["value"]
     if isinstance(value, (tuple, list)) and value:
         value = value[0]
-    return value.ndim if isinstance(value, Tensor) else 0
+    return tuple(value.shape) if isinstance(value, Tensor) else ()

@@ -111,8 +111,8 @@ def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
         values[node] = call_node(root, node, args, kwargs)
     for node, value in values.items():
         outside = [user for user in node.users if user not in values]
-        if node.op == "get_attr" or not outside:
-            continue
+        if node.op == "get_attr" or not outside or isinstance(value, torch.dtype | torch.device):
+            continue  # those are read off a weight, whose type and device may become others
         if isinstance(value, Tensor):
             name = unique(root, f"{node.meta['path']}.{node.name}".lstrip("."))
             place_tensor(root, name, value.detach())

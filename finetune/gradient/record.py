@@ -21,7 +21,8 @@ class Record(NamedTuple):
     Attributes:
         outputs: [T, B, ...], or a structure of such tensors: those of the readout's window.
         rates: emitted values, [B, ...], activation units: compared with the source's activations.
-        spikes: spikes of either sign per timestep, of all neurons of the layer together, [B].
+        spikes: spikes of either sign per timestep, of all neurons of the layer together, [B]; of a
+            layer on the windows of an image [B·windows], and likewise those below.
         membranes: potential before firing over threshold, mean over the neurons, [B].
         gaps: squared distance of the potential from the spikes it gave, in thresholds, mean over
             the neurons, [B].
@@ -63,7 +64,10 @@ class Record(NamedTuple):
     @property
     def firing_rate(self) -> Tensor:
         """Spikes of either sign per neuron and timestep, over all layers, [B]."""
-        return torch.stack(list(self.spikes.values())).sum(0) / sum(self.neurons.values())
+        rows = self.output_tensors()[0].shape[1]
+        parts = {name: value.view(rows, -1) for name, value in self.spikes.items()}
+        total = torch.stack([part.sum(1) for part in parts.values()]).sum(0)
+        return total / sum(self.neurons[name] * part.shape[1] for name, part in parts.items())
 
 
 NOTED = Record._fields[1:-1]

@@ -86,9 +86,11 @@ def _share_of_peak(step: int, rising: int, steps: int) -> float:
 
 def _groups(network: nn.Module) -> dict[str, list[nn.Parameter]]:
     found: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "neurons": []}
+    seen: set[int] = set()  # weights may be those of two layers, as of an embedding and a head
     for module in network.modules():
         for value in module.parameters(recurse=False):
-            if value.requires_grad and value.numel():
+            if value.requires_grad and value.numel() and id(value) not in seen:
+                seen.add(id(value))
                 of_neuron = isinstance(module, TrainableNeuron)
                 kind = "neurons" if of_neuron else "biases" if value.ndim < 2 else "weights"
                 found[kind].append(value)

@@ -16,8 +16,9 @@ SETTLED = 1e-3  # an error so small that rounding decides what it does next
 PAGE = """# Coverage
 
 Which models of timm and torchvision convert in one call, and how near they come to the source
-model. This page and `coverage.csv`, which has a line for each model, are written from the results
-of a sweep; no number in them is typed by hand. These commands go on where they stopped:
+model; those of Hugging Face have [a page of their own](coverage_hugging_face.md). This page and
+`coverage.csv`, which has a line for each model, are written from the results of a sweep; no number
+in them is typed by hand. These commands go on where they stopped:
 
     python -m spikeport.scripts.coverage.command run --steps survey convert
     python -m spikeport.scripts.coverage.command run --steps convert --group relu \\
@@ -257,7 +258,7 @@ def _short(rows: list[Row]) -> str:
 
 def _groups(rows: list[Row]) -> str:
     lines = [[name, *_summary(filter(kind, rows))] for name, kind in GROUPS.items()]
-    return _table(["", *HEADS, *ERRORS, *SHARES], lines)
+    return table(["", *HEADS, *ERRORS, *SHARES], lines)
 
 
 def _families(rows: list[Row]) -> str:
@@ -267,7 +268,7 @@ def _families(rows: list[Row]) -> str:
         families.setdefault((library, row["family"]), []).append(row)
     ordered = sorted(families)
     lines = [[f"{family} ({lib})", *_summary(families[lib, family])] for lib, family in ordered]
-    return _table(["family", *HEADS, *ERRORS, *SHARES], lines)
+    return table(["family", *HEADS, *ERRORS, *SHARES], lines)
 
 
 def _summary(rows: Iterable[Row]) -> list[str]:
@@ -290,7 +291,7 @@ def _analog(rows: list[Row]) -> str:
         lines.append([kind, str(relu), str(len(having) - relu)])
     converted = [row["group"] == "relu" for row in rows if row["converted"]]
     lines.append(["converted models", str(sum(converted)), str(len(converted) - sum(converted))])
-    return _table(["operations", "in the ReLU family", "in others"], lines)
+    return table(["operations", "in the ReLU family", "in others"], lines)
 
 
 def _hours(rows: list[Row]) -> str:
@@ -300,7 +301,7 @@ def _hours(rows: list[Row]) -> str:
 
 def _failures(rows: list[Row]) -> str:
     failed = [[row["name"], " ".join(row["reason"].split())[:300]] for row in rows if row["reason"]]
-    return _table(["model", "reason"], failed) if failed else "Nothing.\n"
+    return table(["model", "reason"], failed) if failed else "Nothing.\n"
 
 
 def _told(row: Row, field: str) -> Any:
@@ -317,6 +318,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
-def _table(heads: list[str], lines: list[list[str]]) -> str:
+def table(heads: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table."""
     rows = [heads, ["---"] * len(heads), *lines]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)

@@ -1,58 +1,67 @@
 """The axis of the channels of a value [B, ...] after an operation."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from spikeport.convert.graph.operations.call import Call
 
-# (call, axis before, dimensions before, dimensions after) -> axis after
-ChannelRule = Callable[[Call, int, int, int], int]
+# (call, axis before, sizes before, sizes after) -> axis after
+ChannelRule = Callable[[Call, int, Sequence[int], Sequence[int]], int]
 
 
-def kept(call: Call, axis: int, before: int, after: int) -> int:
+def kept(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The same axis; the last one stays the last one."""
-    return after - 1 if 1 < axis == before - 1 else min(axis, after - 1)
+    return len(after) - 1 if 1 < axis == len(before) - 1 else min(axis, len(after) - 1)
 
 
-def second(call: Call, axis: int, before: int, after: int) -> int:
+def second(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """Dimension 1, as convolutions have them."""
-    return 1 if after > 1 else 0
+    return 1 if len(after) > 1 else 0
 
 
-def last(call: Call, axis: int, before: int, after: int) -> int:
+def last(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The last dimension, as linear layers have them."""
-    return after - 1
+    return len(after) - 1
 
 
-def permuted(call: Call, axis: int, before: int, after: int) -> int:
+def reshaped(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
+    """The axis of as many channels with as many values within each; otherwise as ``kept``."""
+    wanted = before[axis], math.prod(before[axis + 1 :])
+    found = [(size, math.prod(after[dim + 1 :])) for dim, size in enumerate(after)]
+    same = [dim for dim in range(1, len(after)) if found[dim] == wanted]
+    return same[0] if same else kept(call, axis, before, after)
+
+
+def permuted(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The axis after ``permute(*dims)``."""
     dims = call.given("dims")
-    return _place(dims, axis, before) if isinstance(dims, (tuple, list)) else axis
+    return _place(dims, axis, len(before)) if isinstance(dims, (tuple, list)) else axis
 
 
-def exchanged(call: Call, axis: int, before: int, after: int) -> int:
+def exchanged(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The axis after ``transpose(dim0, dim1)``."""
     pair = [call.given(name) for name in ("dim0", "dim1")]
     if not all(isinstance(dim, int) for dim in pair):
         return axis
-    first, other = (dim % before for dim in pair)
+    first, other = (dim % len(before) for dim in pair)
     return {first: other, other: first}.get(axis, axis)
 
 
-def reversed_pair(call: Call, axis: int, before: int, after: int) -> int:
+def reversed_pair(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The axis of a matrix after ``t()``."""
-    return 1 - axis if before == 2 else axis
+    return 1 - axis if len(before) == 2 else axis
 
 
-def moved(call: Call, axis: int, before: int, after: int) -> int:
+def moved(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The axis after ``movedim(source, destination)``."""
     pairs = [call.given(name) for name in ("source", "destination")]
     sources, targets = (
-        [dim % before for dim in (pair if isinstance(pair, (tuple, list)) else [pair])]
+        [dim % len(before) for dim in (pair if isinstance(pair, (tuple, list)) else [pair])]
         for pair in pairs
     )
-    rest = [dim for dim in range(before) if dim not in sources]
-    order: list[int | None] = [None] * before
+    rest = [dim for dim in range(len(before)) if dim not in sources]
+    order: list[int | None] = [None] * len(before)
     for source, target in zip(sources, targets, strict=True):
         order[target] = source
     places = iter(rest)

@@ -7,6 +7,7 @@ from spikeport.convert.graph.operations.channels import (
     exchanged,
     moved,
     permuted,
+    reshaped,
     reversed_pair,
 )
 from spikeport.convert.graph.operations.operation import Example, Operation
@@ -122,6 +123,7 @@ ROWS = [
         ("ravel",),
         {nn.Flatten: ("start_dim", "end_dim")},
         ("input", "start_dim", "end_dim"),
+        channels=reshaped,
         engine="flatten",
         examples=(
             Example(lambda x: (x, 1), layer=lambda cls: cls()),
@@ -134,6 +136,7 @@ ROWS = [
         MOVED,
         ("view", "reshape_as", "view_as", "unsafe_view"),
         arguments=("input", "*shape"),
+        channels=reshaped,
         engine="flatten",
         examples=(
             Example(lambda x: (x, (x.size(0), -1))),
@@ -146,6 +149,7 @@ ROWS = [
         MOVED,
         layers={nn.Unflatten: ("dim", "unflattened_size")},
         arguments=("input", "dim", "sizes"),
+        channels=reshaped,
         examples=(Example(lambda x: (x, 1, (2, 2)), layer=lambda cls: cls(1, (2, 2))),),
     ),
     _move(
@@ -314,9 +318,9 @@ ROWS = [
         MOVED,
         arguments=("input", "name"),
         channels=lambda call, axis, before, after: (
-            {after - 1: after - 2, after - 2: after - 1}.get(axis, axis)
+            {len(after) - 1: len(after) - 2, len(after) - 2: len(after) - 1}.get(axis, axis)
             if call.given("name") in ("mT", "mH")
-            else after - 1 - axis
+            else len(after) - 1 - axis
             if call.given("name") in ("T", "H")
             else axis
         ),
