@@ -4,6 +4,7 @@ import argparse
 
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert.saving.container import save
+from spikeport.convert.task import TASKS
 from spikeport.scripts.options import (
     add_data,
     add_encoding,
@@ -45,6 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the T to calibrate for, where the recipe depends on it",
     )
     parser.add_argument(
+        "--task",
+        choices=TASKS,
+        help="what the output is used as: class scores, or values that are the answer (default: "
+        "class scores if the model is a classifier)",
+    )
+    parser.add_argument(
         "--analog-bottlenecks",
         action="store_true",
         help="leave linear bottlenecks analog instead of making them spike",
@@ -68,6 +75,7 @@ def run(options: argparse.Namespace) -> None:
         options.recipe,
         options.timesteps,
         analog_bottlenecks=options.analog_bottlenecks,
+        task=options.task,
     )
     if options.encoding is not None:
         network.encoding = options.encoding

@@ -56,6 +56,15 @@ def test_convert_notes_how_the_network_was_made(saved):
     assert info["input"]["input_size"] == [3, 176, 176]
 
 
+def test_convert_takes_the_task(folder, tmp_path, capsys):
+    output = tmp_path / "values.snn"
+    given = ["convert", "resnet10t", "--checkpoint", "random", "--data", str(folder)]
+    given += ["--images", "2", "--task", "values", "-o", str(output)]
+    assert main(given) == 0
+    assert load(output).info["task"] == "values"
+    capsys.readouterr()
+
+
 def test_sweep_leaves_the_calibration_images_out(saved, folder, tmp_path, capsys):
     outputs = [tmp_path / f"curve.{ending}" for ending in ("csv", "json", "png")]
     options = [option for path in outputs for option in ("-o", str(path))]
