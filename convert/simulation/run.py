@@ -73,15 +73,16 @@ class Run:
         Args:
             rows: their indices in the batch, ascending, int64.
         """
-        select = partial(_select, rows=rows, batch=len(self.x))
-        static = {n: select(v) for n, v in self.static.items() if n.meta["role"] == "static"}
+        traced = next(node.meta["shape"][0] for node in self.nodes if node.op == "placeholder")
+        select = partial(_select, rows=rows, batch=len(self.x), traced=traced)
+        static = {n: select(v, n) for n, v in self.static.items() if n.meta["role"] == "static"}
         self.x = self.x[rows]
         if self.signal is not None:
             self.signal.keep(rows)
         inputs = [node for node in self.nodes if node.meta["role"] == "input"]
         self.static |= static | dict(zip(inputs, tensors_of(self.x), strict=False))
-        self.state = {node: select(state) for node, state in self.state.items()}
-        self.sums = {node: select(total) for node, total in self.sums.items()}
+        self.state = {node: select(state, node) for node, state in self.state.items()}
+        self.sums = {node: select(total, node) for node, total in self.sums.items()}
 
     def present(self, steps: int) -> None:
         """Take the input's next timesteps, if it changes in time."""
@@ -211,6 +212,8 @@ class Run:
         for index, source in enumerate(names):
             if not isinstance(source, fx.Node) or source.meta["role"] not in IN_TIME:
                 continue
+            if not leaves[index].is_floating_point():  # indices of maxima, those of the mean
+                continue
             part, wide = (
                 leaves[index].unflatten(0, (steps, -1)),
                 at_least_float32(leaves[index].dtype),
@@ -313,11 +316,27 @@ def sized_in_time(graph: fx.Graph) -> bool:
     return False
 
 
-def _select(structure: Any, rows: Tensor, batch: int) -> Any:
-    """The rows of what is [B, ...]; the rest is the same for all images."""
+def _select(structure: Any, node: fx.Node, rows: Tensor, batch: int, traced: int) -> Any:
+    """The rows of what is [B, ...], or [B·F, ...] with frames or tokens folded into the batch.
+
+    The rest is the same for all images.
+
+    Args:
+        structure: values of a node, or its state.
+        node: with its shape at conversion.
+        rows: to keep.
+        batch: B.
+        traced: B at conversion.
+    """
+    shape = node.meta.get("shape") or (traced,)
+    folded = shape[0] // traced if shape[0] % traced == 0 else 1
 
     def chosen(value: Tensor) -> Tensor:
-        return value[rows] if value.ndim and len(value) == batch else value
+        if value.ndim and len(value) == batch:
+            return value[rows]
+        if value.ndim and folded > 1 and len(value) == folded * batch:
+            return value.unflatten(0, (batch, folded))[rows].flatten(0, 1)
+        return value
 
     return pytree.tree_map_only(Tensor, chosen, structure)
 

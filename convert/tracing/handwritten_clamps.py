@@ -14,6 +14,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from spikeport.convert.graph.nodes import attribute, eliminate_dead
+from spikeport.convert.graph.operations.call import Call
+from spikeport.convert.graph.operations.operation import Operation
 from spikeport.convert.graph.operations.table import call_of, row_named, row_of
 
 
@@ -56,6 +58,8 @@ _NAMES: dict[Any, str] = {
     torch.clamp: "clamp",
     torch.clamp_min: "clamp_min",
     torch.clamp_max: "clamp_max",
+    torch.maximum: "maximum",
+    torch.minimum: "minimum",
 }
 
 
@@ -81,7 +85,7 @@ def _chosen(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
     """``where(condition, yes, no)``."""
     compared = _comparison(condition, root)
     if compared is None:
-        return None
+        return _limit(condition, yes, no, root)
     x, bound, above = compared
     over, under = (yes, no) if above else (no, yes)
     if _number(under, root) == bound and _is_below(over, x, bound, False):
@@ -90,6 +94,21 @@ def _chosen(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
         return _at_most(under, bound)
     slope = _slope(under, x, root) if over is x and bound == 0 else None
     return (F.leaky_relu, (x, slope)) if slope is not None else None
+
+
+def _limit(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
+    """``where(x > y, y, x)``, of two tensors."""
+    compared, negated = _compared(condition, root)
+    if compared is None:
+        return None
+    row, call = compared
+    above = (row.compares == "above") != negated
+    pair = (call.given("input"), call.given("other"))
+    if not all(isinstance(one, fx.Node) for one in pair):
+        return None
+    if (yes, no) == pair:
+        return (torch.maximum if above else torch.minimum), pair
+    return ((torch.minimum if above else torch.maximum), pair) if (no, yes) == pair else None
 
 
 def _is_below(value: Any, x: fx.Node, bound: float, below: bool) -> bool:
@@ -145,7 +164,8 @@ def _at_most(x: fx.Node, bound: float) -> Found:
     return torch.clamp_max, (x, bound)
 
 
-def _comparison(node: Any, root: nn.Module) -> Comparison | None:
+def _compared(node: Any, root: nn.Module) -> tuple[tuple[Operation, Call] | None, bool]:
+    """The comparison that a mask is, and whether it is negated."""
     negated = False
     while isinstance(node, fx.Node) and (row := row_of(node)) is not None:
         if row.name in _NOT:
@@ -154,7 +174,13 @@ def _comparison(node: Any, root: nn.Module) -> Comparison | None:
             break
         node = node.args[0]
     known = call_of(node, root) if isinstance(node, fx.Node) else None
-    if known is None or known[0].compares is None:
+    return (known if known is not None and known[0].compares is not None else None), negated
+
+
+def _comparison(node: Any, root: nn.Module) -> Comparison | None:
+    """The comparison of a value with a number that a mask is."""
+    known, negated = _compared(node, root)
+    if known is None:
         return None
     above = (known[0].compares == "above") != negated
     left, right = known[1].given("input"), known[1].given("other")

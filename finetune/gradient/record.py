@@ -26,7 +26,9 @@ class Record(NamedTuple):
         membranes: potential before firing over threshold, mean over the neurons, [B].
         gaps: squared distance of the potential from the spikes it gave, in thresholds, mean over
             the neurons, [B].
-        neurons: number of them in each layer.
+        neurons: number of them in each layer, for one row of what is [B, ...].
+
+    A network that folds frames or tokens into the batch has as many rows more in those layers.
     """
 
     outputs: Any

@@ -105,7 +105,8 @@ def exact_activation(node: fx.Node, reference: SpikingNetwork, other: fx.Node) -
     def swap(run: WholeRun, values: dict[fx.Node, Any]) -> Tensor:
         current = run._unfold(node.args[0], values, run.timesteps)
         times = run._times(current, run.timesteps)
-        total = times * reference.neuron(str(other.target)).analog(current.cumsum(0) / times)
+        mean = (current.cumsum(0) / times).flatten(0, 1)
+        total = times * reference.neuron(str(other.target)).analog(mean).view_as(current)
         before = torch.cat([torch.zeros_like(total[:1]), total[:-1]])
         return (total - before).flatten(0, 1)
 

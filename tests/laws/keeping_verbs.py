@@ -71,7 +71,7 @@ def _require_equal(case: Subject, other: SpikingNetwork, what: str) -> None:
     state, found = case.network.state_dict(), other.state_dict()
     if state.keys() != found.keys():
         raise AssertionError(f"{what}: parameters {sorted(state.keys() ^ found.keys())}")
-    require_same_bits(list(state.values()), list(found.values()), f"{what}: parameters")
+    require_same_bits(list(state.values()), [found[name] for name in state], f"{what}: parameters")
     require_same_bits(case.network(case.x, 3), other(case.x, 3), f"{what}: answers")
     require_same_bits(case.network.analog(case.x), other.analog(case.x), f"{what}: analog")
 

@@ -37,12 +37,13 @@ class FiringLayer:
         self.v = self.layout.row(neuron.per_channel(neuron.v0, like))
         self.total = torch.zeros_like(self.v)
 
-    def keep_images(self, rows: Tensor) -> None:
-        """Go on with these images of the batch only, int64 indices."""
+    def keep_images(self, rows: Tensor, batch: int) -> None:
+        """Go on with these images of the batch only, int64 indices of its B images."""
         self.v, self.total = (
-            state.view(self.layout.shape[0], -1)[rows].flatten() for state in (self.v, self.total)
+            state.view(batch, -1)[rows].flatten() for state in (self.v, self.total)
         )
-        self.layout = replace(self.layout, shape=(len(rows), *self.layout.shape[1:]))
+        folded = self.layout.shape[0] // batch  # frames or tokens beside the images
+        self.layout = replace(self.layout, shape=(folded * len(rows), *self.layout.shape[1:]))
 
     def values(self, current: Tensor, residual: Tensor | None, steps: int) -> Tensor:
         """Spikes times threshold, [t, B, ...], in the currents' dtype.

@@ -63,7 +63,7 @@ class CudaRun(Run):
         super().keep(rows)
         self.state |= flat
         for layer in self.layers.values():
-            layer.keep_images(rows)
+            layer.keep_images(rows, batch)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
         if node.meta["role"] == "neuron" and self._takes(node):

@@ -76,6 +76,7 @@ class Plan:
     def __init__(self, network: nn.Module, left: frozenset[fx.Node] = frozenset()) -> None:
         self._network, self._modules = network, dict(network.named_modules())
         nodes = list(network.graph.nodes)  # type: ignore[arg-type, union-attr]
+        self._batch = next(n.meta["shape"][0] for n in nodes if n.op == "placeholder")
         self.packed: set[fx.Node] = set()
         self.parts: dict[fx.Node, list[Part]] = {}
         for node in nodes:
@@ -87,15 +88,17 @@ class Plan:
             elif node.meta["role"] == "difference" and self._is_native_pool(node):
                 self.packed.add(node)
         self.last_use = _last_uses(nodes)
-        del self._network, self._modules  # a plan is kept by its network
+        del self._network, self._modules, self._batch  # a plan is kept by its network
 
     def _is_native(self, node: fx.Node) -> bool:
         neuron: Any = self._modules[str(node.target)]
-        rank = len(node.meta.get("shape", ()))
+        shape = node.meta.get("shape", ())
+        rank = len(shape)
         per_channel = neuron.channel_dim % max(rank, 1) == 1 and neuron.threshold.ndim == 1
         rule = neuron.native_rule
         small = rule is not None and max(rule.max_up, rule.max_down) < 256
-        return rank in (2, 3, 4) and per_channel and small and _is_float32(neuron)
+        whole = rank in (2, 3, 4) and shape[0] in (1, self._batch)  # no frames or tokens beside it
+        return whole and per_channel and small and _is_float32(neuron)
 
     def _is_native_pool(self, node: fx.Node) -> bool:
         if _taken_as(node) != "max_pool" or node.op != "call_module":

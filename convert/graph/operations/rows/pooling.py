@@ -1,6 +1,7 @@
 """Pools and other sums over windows."""
 
 from torch import nn
+from torch.nn import functional
 
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import (
@@ -110,6 +111,28 @@ def _power(dims: int, cls: type[nn.Module]) -> Operation:
     )
 
 
+_WINDOW = ("kernel_size", "stride", "padding")
+
+
+def _unpool(dims: int, cls: type[nn.Module]) -> Operation:
+    """Values at the places of maxima, which are those of the running mean."""
+    pool = getattr(functional, f"max_pool{dims}d")
+    return Operation(
+        f"max_unpool{dims}d",
+        "difference",
+        MIXED,
+        layers={cls: _WINDOW},
+        arguments=("input", "indices", *_WINDOW),
+        examples=(
+            Example(
+                lambda x: (*pool(x, 2, return_indices=True), 2),
+                _SHAPES[dims],
+                layer=lambda cls: cls(2),
+            ),
+        ),
+    )
+
+
 ROWS = [
     _average(1, nn.AvgPool1d),
     _average(2, nn.AvgPool2d, AvgPool2dSame),
@@ -123,6 +146,9 @@ ROWS = [
     _adaptive_maximum(1, nn.AdaptiveMaxPool1d),
     _adaptive_maximum(2, nn.AdaptiveMaxPool2d),
     _adaptive_maximum(3, nn.AdaptiveMaxPool3d),
+    _unpool(1, nn.MaxUnpool1d),
+    _unpool(2, nn.MaxUnpool2d),
+    _unpool(3, nn.MaxUnpool3d),
     _power(1, nn.LPPool1d),
     _power(2, nn.LPPool2d),
     _power(3, nn.LPPool3d),
