@@ -259,10 +259,11 @@ class _Tried:
 
     def spikes(self, node: fx.Node, emitted: Tensor) -> Tensor:
         """Levels emitted in some timesteps, added up, [B, positions]."""
+        # by image, where frames are folded into the batch too
+        sizes = emitted.double().abs().flatten(1).unflatten(1, (-1, self.positions(node)))
         if not self.is_source(node):
-            return emitted.new_zeros(emitted.shape[1], self.positions(node)).double()
+            return torch.zeros_like(sizes[0])
         quantum = self.quantum(node)
-        sizes = emitted.double().abs().flatten(2)
         levels = torch.where(quantum > 0, sizes / quantum.clamp_min(1e-300), (sizes > 0).double())
         return levels.sum(0)
 

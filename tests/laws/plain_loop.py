@@ -59,7 +59,8 @@ def _difference(
     sums, before = state or ({}, None)
     sums = dict(sums)
     for place, source in enumerate(sources):
-        if isinstance(source, fx.Node) and source.meta["role"] in CHANGING:
+        changes = isinstance(source, fx.Node) and source.meta["role"] in CHANGING
+        if changes and leaves[place].is_floating_point():
             sums[place] = sums.get(place, 0.0) + leaves[place]
             leaves[place] = sums[place] / time
     args, kwargs = pytree.tree_unflatten(leaves, form)
