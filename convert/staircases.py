@@ -1,12 +1,14 @@
 """Quantised activations become neurons whose levels are theirs."""
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from spikeport.convert.graph.nodes import attribute, eliminate_dead, place_tensor, unique
-from spikeport.convert.graph.operations.staircase import Staircase
+from spikeport.convert.graph.operations.staircase import NEARLY, Staircase
 from spikeport.convert.graph.operations.table import call_of
 from spikeport.convert.neurons import NeuronModel
 from spikeport.convert.replace import functional_name, insert_neuron, upstream
@@ -18,7 +20,7 @@ def replace_staircases(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) ->
     """Put a neuron in the place of every chain that is a staircase of its input, in place.
 
     The neuron gets the staircase's levels; where the staircase's steps are wider or narrower than
-    they are high, a constant factor stands before it.
+    they are high, a constant factor stands before it, and where no level is 0, a constant after it.
     """
     constants = {
         node: attribute(root, str(node.target)).detach()
@@ -55,7 +57,7 @@ def _climb(
         if now is None:
             break
         chain.append(node)
-        if now.is_whole:
+        if now.is_whole and _is_tensor(node):
             best = list(chain), now
     return best
 
@@ -68,18 +70,25 @@ def _put_neuron(
     found: Staircase,
     neuron: NeuronModel,
 ) -> None:
-    last = chain[-1]
+    last, found = chain[-1], found.centred()
     assert found.scale is not None
-    source = _scaled(graph, root, start, last, found.gain * found.scale)
+    assert found.offset is not None
     name = _name(graph, root, last)
+    gain = found.gain * found.scale
+    source = start
+    if not bool(((gain - 1).abs() <= ALIKE).all()):  # a step is as wide as it is high
+        source = _with(graph, root, operator.mul, source, last, f"{name}#gain", gain)
+    # a constant current, and not another potential: the limit of many timesteps is then in the
+    # middle of the steps
+    current = torch.where((found.shift - 0.5).abs() > NEARLY, found.shift - 0.5, 0 * found.shift)
+    source = _moved(graph, root, source, last, f"{name}#current", current * found.scale)
     low, high = found.scale * found.lowest, found.scale * found.highest
     new = insert_neuron(
         graph, root, source, last, name, neuron, float(low.min()), float(high.max())
     )
     layer: Any = root.get_submodule(name)
-    steps = [_by_channel(value, layer.channels) for value in (found.scale, found.shift)]
-    layer.set_steps(*steps)
-    last.replace_all_uses_with(new)
+    layer.set_steps(_by_channel(found.scale, layer.channels))
+    last.replace_all_uses_with(_moved(graph, root, new, new.next, f"{name}#offset", found.offset))
 
 
 def _name(graph: fx.Graph, root: nn.Module, last: fx.Node) -> str:
@@ -90,21 +99,35 @@ def _name(graph: fx.Graph, root: nn.Module, last: fx.Node) -> str:
     return path if alone else unique(root, functional_name(last))
 
 
-def _scaled(
-    graph: fx.Graph, root: nn.Module, start: fx.Node, last: fx.Node, factor: Tensor
+def _moved(
+    graph: fx.Graph, root: nn.Module, source: fx.Node, before: fx.Node, name: str, by: Tensor
 ) -> fx.Node:
-    """The current in which a step is as wide as it is high."""
-    if bool(((factor - 1).abs() <= ALIKE).all()):
-        return start
-    argument: Any = float(factor) if factor.numel() == 1 else None
-    with graph.inserting_before(last):
+    """A value with a constant added."""
+    return _with(graph, root, operator.add, source, before, name, by) if bool(by.any()) else source
+
+
+def _with(
+    graph: fx.Graph,
+    root: nn.Module,
+    function: Callable[..., Any],
+    source: fx.Node,
+    before: fx.Node,
+    name: str,
+    value: Tensor,
+) -> fx.Node:
+    """A node that computes with a value and a constant."""
+    argument: Any = float(value) if value.numel() == 1 else None
+    with graph.inserting_before(before):
         if argument is None:
-            name = unique(root, f"{functional_name(last)}.gain")
-            place_tensor(root, name, factor)
+            place_tensor(root, name, value)
             argument = graph.get_attr(name)
-            argument.meta = {"value": factor, "path": last.meta["path"]}
-        new = graph.call_function(operator.mul, (start, argument))
-    new.meta = {"value": start.meta["value"], "path": last.meta["path"], "op": "mul"}
+            argument.meta = {"value": value, "path": source.meta["path"]}
+        new = graph.call_function(function, (source, argument))
+    new.meta = {
+        "value": source.meta["value"],
+        "path": source.meta["path"],
+        "op": function.__name__,
+    }
     return new
 
 

@@ -30,7 +30,6 @@ class NeuronLayer(nn.Module):
             nothing after K timesteps, so that the limit for many timesteps stays the source
             network. The analog reading does not know it. K = 0 until a bias pass sets it.
         step: value of a level of a quantised activation, [C]; empty where there are no levels.
-        shift: added before values are rounded down to a level, in levels, [C]; empty as above.
     """
 
     op_name = "neuron"
@@ -53,7 +52,6 @@ class NeuronLayer(nn.Module):
         self.v0 = nn.Parameter(torch.zeros(channels), requires_grad=False)
         self.correction = nn.Parameter(torch.zeros(0, channels), requires_grad=False)
         self.step = nn.Parameter(torch.zeros(0), requires_grad=False)
-        self.shift = nn.Parameter(torch.zeros(0), requires_grad=False)
 
     @property
     def channels(self) -> int:
@@ -70,28 +68,27 @@ class NeuronLayer(nn.Module):
         """Most negative spikes in one timestep."""
         return self.model.max_down
 
-    def set_steps(self, step: Tensor, shift: Tensor) -> None:
-        """Stand for ``step · clamp(floor(x / step + shift), …)`` with ends ``low`` and ``high``.
+    def set_steps(self, step: Tensor) -> None:
+        """Stand for ``step · clamp(floor(x / step + 1/2), …)`` with ends ``low`` and ``high``.
 
         Args:
             step: value of a level, [C].
-            shift: in levels, [C].
         """
-        like = self.threshold
-        self.step.data, self.shift.data = step.to(like), shift.to(like)
+        self.step.data = step.to(self.threshold)
         self.fit_steps()
 
     def fit_steps(self) -> None:
         """The threshold and the potential with which T timesteps give the levels exactly.
 
         That is where T times the spikes of a timestep are the levels, and the currents are the same
-        at every timestep: k spikes in T timesteps are k levels, for ``v0 + T·I >= k·θ`` where
-        ``I / step + shift >= k``. Nothing for an activation without levels.
+        at every timestep: k spikes in T timesteps are k levels, for ``θ / 2 + T·I >= k·θ`` where
+        ``I / step + 1/2 >= k``. For more timesteps the levels are finer than the activation's, and
+        the limit is the activation before it was rounded. Nothing for one without levels.
         """
         if self.step.numel():
             most = max(abs(self.low), abs(self.high)) / float(self.step.max())
             threshold = self.step.detach() * (round(most) / self.max_up)
-            self.threshold.data, self.v0.data = threshold, threshold * self.shift
+            self.threshold.data, self.v0.data = threshold, threshold / 2
             self.correction.data = threshold.new_zeros(0, self.channels)
 
     @property
@@ -108,9 +105,9 @@ class NeuronLayer(nn.Module):
         clamped = x.clamp(self.low, self.high)
         if not self.step.numel():
             return clamped
-        step, shift = self.per_channel(self.step, x), self.per_channel(self.shift, x)
+        step = self.per_channel(self.step, x)
         ends = [round(end / float(self.step.max())) for end in (self.low, self.high)]
-        levels = step * (x / step + shift).floor().clamp(*ends)
+        levels = step * (x / step + 0.5).floor().clamp(*ends)
         return clamped + (levels - clamped).detach()
 
     def forward(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:

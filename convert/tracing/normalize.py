@@ -29,6 +29,7 @@ from spikeport.convert.graph.nodes import (
 from spikeport.convert.graph.operations.table import call_of, operation_name, row_named, row_of
 from spikeport.convert.tracing.handwritten_clamps import write_clamps
 from spikeport.convert.tracing.lift_products import lift_products
+from spikeport.convert.tracing.straight_through import cancel_sums
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -51,6 +52,7 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
             node.target = "reshape"  # a value of another memory layout may take this one's place
     _drop_identities(graph)
     _drop_double_transposes(graph)
+    cancel_sums(graph)
     _fold_constants(graph, root)
     write_clamps(graph, root)
     _lift_functional_layers(graph, root)
@@ -103,16 +105,19 @@ def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
         if node.op == "call_method" and node.target == "type_as" and node.args[0] in values:
             # only the other's type counts, which is the same for every image
             node.target, node.args = "to", (node.args[0], node.args[1].meta["value"].dtype)
-        if node.op in ("placeholder", "output") or any(
+        if _is_fact(node):
+            values[node] = node.meta["value"]  # the same for every image
+        elif node.op in ("placeholder", "output") or any(
             source not in values for source in node.all_input_nodes
         ):
             continue
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-        values[node] = call_node(root, node, args, kwargs)
+        else:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = call_node(root, node, args, kwargs)
     for node, value in values.items():
         outside = [user for user in node.users if user not in values]
-        if node.op == "get_attr" or not outside or isinstance(value, torch.dtype | torch.device):
-            continue  # those are read off a weight, whose type and device may become others
+        if node.op == "get_attr" or _is_fact(node) or not outside:
+            continue
         if isinstance(value, Tensor):
             name = unique(root, f"{node.meta['path']}.{node.name}".lstrip("."))
             place_tensor(root, name, value.detach())
@@ -127,6 +132,11 @@ def _fold_constants(graph: fx.Graph, root: nn.Module) -> None:
                     (user.args, user.kwargs), lambda n, at=node, v=value: v if n is at else n
                 )
     eliminate_dead(graph)
+
+
+def _is_fact(node: fx.Node) -> bool:
+    """Whether it reads a type or a device, which may be another one once the network is moved."""
+    return node.target is getattr and node.args[1] in ("dtype", "device")
 
 
 def _lift_functional_layers(graph: fx.Graph, root: nn.Module) -> None:

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
 from spikeport.convert.errors import ConversionError
@@ -16,7 +16,7 @@ WRAPPERS = (
     nn.parallel.DistributedDataParallel,
     torch.optim.swa_utils.AveragedModel,
 )
-INTEGER_LAYERS = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+INTEGER_LAYERS = ("torch.ao.nn.quantized.", "torch.ao.nn.intrinsic.quantized.")
 _EXPORTED = (
     "was made by torch.export, which fixes sizes and has no layers left; pass the nn.Module that "
     "was exported"
@@ -58,12 +58,13 @@ def check_source(network: Any) -> nn.Module:
             )
         if _is_exported(module):
             raise ConversionError(f"{where} {_EXPORTED}")
-        if type(module).__module__.startswith(INTEGER_LAYERS):
+        if _computes_in_integers(module):
             raise ConversionError(
                 f"{where} computes with torch's integer kernels; pass the network as it was before "
                 "torch.ao.quantization.convert (with its FakeQuantize modules its levels and "
                 "integer weights are kept) or before quantize_dynamic"
             )
+        _check_observers(where, module)
     for name, module in network.named_modules():
         if module.training and unwrapped(module) is module:
             raise ConversionError(
@@ -124,6 +125,28 @@ def _is_exported(module: nn.Module) -> bool:
         for node in module.graph.nodes
         if node.op == "call_function"
     )
+
+
+def _computes_in_integers(module: nn.Module) -> bool:
+    kind = type(module)
+    return kind.__module__.startswith(INTEGER_LAYERS) and kind.__name__ != "FloatFunctional"
+
+
+def _check_observers(where: str, module: nn.Module) -> None:
+    """Refuse fake quantisation that changes with every batch, and observers without one."""
+    observes = getattr(module, "static_enabled", getattr(module, "observer_enabled", None))
+    if isinstance(observes, Tensor) and bool(observes.any()):
+        raise ConversionError(
+            f"{where} observes, and its levels change with every batch; call "
+            "model.apply(torch.ao.quantization.disable_observer) first"
+        )
+    inside = getattr(module, "activation_post_process", None)
+    if isinstance(inside, torch.ao.quantization.ObserverBase) and observes is None:
+        raise ConversionError(
+            f"{where} has an observer, which changes nothing but its own statistics; pass the "
+            "network as it was before torch.ao.quantization.prepare, or one with FakeQuantize "
+            "modules (prepare_qat), whose levels are kept"
+        )
 
 
 def _is_compiled(module: nn.Module) -> bool:

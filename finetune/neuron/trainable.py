@@ -64,9 +64,8 @@ class TrainableNeuron(NeuronLayer):
         self.log_threshold = nn.Parameter(theta.log())
         self.potential = nn.Parameter(source.v0.detach() / theta)
         self.correction = nn.Parameter(source.correction.detach().clone())
-        for name in ("step", "shift"):  # of the activation, which training does not change
-            constant = getattr(source, name).detach().clone()
-            setattr(self, name, nn.Parameter(constant, requires_grad=False))
+        # of the activation, which training does not change
+        self.step = nn.Parameter(source.step.detach().clone(), requires_grad=False)
         self.leak: nn.Parameter | None = None
         fires = source.model.staircase()
         assert fires is not None  # or Staircase.of had refused it

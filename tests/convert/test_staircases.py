@@ -11,6 +11,7 @@ from spikeport.calibration import calibrate
 from spikeport.convert import Neuron, build
 from spikeport.convert.saving.container import load, save
 
+pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated
 CHANNELS = 6
 
 
@@ -73,6 +74,72 @@ def by_channel_by_hand(self, x):
     return ((x * scale + 0.5).floor().clamp(0, self.levels)) / scale
 
 
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.round()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+def through(x, of_x):
+    """The straight-through gradient, by hand."""
+    return x + (of_x - x).detach()
+
+
+def lsq_by_hand(self, x):
+    step = self.top / self.levels
+    step = (step - 0.1 * step).detach() + 0.1 * step  # scales its gradient
+    x = (x / step).clamp(0, self.levels)
+    return through(x, x.round()) * step
+
+
+def dorefa(self, x):
+    return Straight.apply((x / self.top).clamp(0, 1) * self.levels) / self.levels * self.top
+
+
+def clipped_by_tensors(self, x):
+    scale = self.levels / self.top
+    x = torch.max(torch.min(x, self.top), torch.zeros_like(x)) * scale
+    return ((x.round() - x).detach() + x) / scale
+
+
+def raised(self, x):
+    scale = self.levels / self.number
+    return torch.ceil(x * scale - 0.5).clamp(0, self.levels) / scale
+
+
+def whole_numbers(self, x):
+    scale = self.levels / self.number
+    return (x * scale).clamp(0, self.levels).int().to(x.dtype) / scale
+
+
+def divided(self, x):
+    step = self.number / self.levels
+    return x.clamp(0, self.number + 0.01 * step) // step * step
+
+
+def with_a_current(self, x):
+    """The step's edges are somewhere, for every channel."""
+    scale, by = self.levels / self.top, torch.linspace(-0.1, 0.1, CHANNELS)
+    return ((x + by) * scale).clamp(0, self.levels).round() / scale
+
+
+def learned_scale(self, x):
+    scale = (self.top / self.levels).log().exp().reshape(1)
+    return torch._fake_quantize_learnable_per_tensor_affine(
+        x, scale, torch.zeros(1), 0, self.levels, 1.0
+    )
+
+
+def quantized_for_real(self, x):
+    step = self.number / self.levels
+    x = x.clamp(0, self.number)
+    return torch.quantize_per_tensor(x, step, 0, torch.quint8).dequantize()
+
+
 def steeper(self, x):
     """Steps are half as high as they are wide."""
     return 0.5 * qcfs(self, x)
@@ -88,6 +155,15 @@ WAYS = [
     by_channel,
     by_channel_by_hand,
     steeper,
+    lsq_by_hand,
+    dorefa,
+    clipped_by_tensors,
+    raised,
+    whole_numbers,
+    divided,
+    with_a_current,
+    learned_scale,
+    quantized_for_real,
 ]
 
 
@@ -140,13 +216,35 @@ def test_signed_levels():
 
 
 @torch.no_grad()
-def test_a_staircase_that_is_no_neuron_is_refused_by_name():
-    def above_zero(self, x):
-        return torch.floor(x.clamp(1, 3))
+@pytest.mark.parametrize("offset", [-0.4, -0.45, 0.3])
+def test_a_range_that_does_not_begin_at_zero(offset):
+    """LSQ+ (Bhalgat et al. 2020): a learned offset, of whole levels or not."""
 
-    net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), Written(above_zero, 1.0, 1), nn.Linear(6, 3))
-    with pytest.raises(ValueError, match="'floor' in module '2'"):
-        build(net.eval(), torch.randn(4, 5), Neuron(1))
+    def from_offset(self, x):
+        return ((x - offset) / 0.2).round().clamp(0, 15) * 0.2 + offset
+
+    net, snn, x = made(from_offset, 1.0, 15, Neuron(1, 1))
+    assert torch.allclose(snn.analog(x), net(x), atol=1e-5)
+    errors = [float((snn(x, T) - net(x)).norm() / net(x).norm()) for T in (2, 32)]
+    assert errors[1] < 0.3 * errors[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("write", [lambda self, x: (x > 0.1).float(), lambda self, x: x.sign()])
+def test_activations_of_two_values(write):
+    net, snn, x = made(write, 1.0, 1, Neuron(1))
+    assert torch.allclose(snn.analog(x), net(x), atol=1e-5)
+    errors = [float((snn(x, T) - net(x)).norm() / net(x).norm()) for T in (1, 64)]
+    assert errors[1] < 0.3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("neuron", [Neuron(1), Neuron(1, 1)])
+def test_edges_that_are_not_in_the_middle_keep_the_limit_there(neuron):
+    """A floor without a half: for many timesteps the ramp goes through the middle of the steps."""
+    net, snn, x = made(without_half, 2.0, 4, neuron)
+    middle = (x @ net[0].weight.T + net[0].bias - 0.25).clamp(0, 2)
+    assert torch.allclose(snn(x, 256), net[2](middle), atol=0.05)
 
 
 @torch.no_grad()

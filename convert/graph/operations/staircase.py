@@ -16,6 +16,8 @@ from torch import Tensor, fx
 from spikeport.convert.graph.operations.call import Call
 
 NEARLY = 1e-4  # of a level: constants are rounded to float32
+JUST = 1e-5  # of a level: as good as nothing
+STEEP = 16.0  # levels per unit, for a comparison
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,27 @@ class Staircase:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is a neuron's activation: levels from at most 0 to at least 0."""
-        finite = bool((self.lowest.isfinite() & self.highest.isfinite()).all())
-        around = bool(((self.lowest <= 0) & (self.highest > 0)).all())
-        if self.scale is None or self.offset is None:
-            return False
-        at_zero = bool((self.offset.abs() <= NEARLY * self.scale).all())
-        return self.rounded and finite and around and at_zero
+        """Whether it is a neuron's activation and a constant: it has levels, the same for all."""
+        ends = torch.stack([self.lowest.min(), self.lowest.max(), self.highest.min()])
+        same = bool(ends[0] == ends[1]) and bool(ends[2] == self.highest.max())
+        return self.rounded and same and bool(ends.isfinite().all()) and bool(ends[2] > ends[0])
+
+    def centred(self) -> "Staircase":
+        """A whole one with level 0 among its levels, and with value 0 there where it can be."""
+        assert self.scale is not None
+        assert self.offset is not None
+        low, high = float(self.lowest.min()), float(self.highest.min())
+        by = (self.offset / self.scale).round()
+        levels = float(by.min()) if bool(by.min() == by.max()) else 0.0
+        levels = min(max(levels, -high), -low)
+        offset = self.offset - levels * self.scale
+        return replace(
+            self,
+            shift=self.shift + levels,
+            lowest=self.lowest + levels,
+            highest=self.highest + levels,
+            offset=torch.where(offset.abs() <= NEARLY * self.scale, 0 * offset, offset),
+        )
 
 
 Climb = Callable[[Call, Staircase], Staircase | None]
@@ -170,9 +186,17 @@ def floored(call: Call, x: Staircase) -> Staircase | None:
     return x.floored()
 
 
+def raised(call: Call, x: Staircase) -> Staircase | None:
+    """``ceil(x)``."""
+    return x.floored(1 - JUST)
+
+
 def rounded(call: Call, x: Staircase) -> Staircase | None:
     """``round(x)``; halves go up here, and to even numbers in torch."""
-    return x.floored(0.5) if not call.given("decimals", 0) else None
+    factor = 10.0 ** call.given("decimals", 0)
+    scaled = x.scaled(factor)
+    found = scaled.floored(0.5) if scaled is not None else None
+    return found.scaled(1 / factor) if found is not None else None
 
 
 def truncated(call: Call, x: Staircase) -> Staircase | None:
@@ -180,14 +204,41 @@ def truncated(call: Call, x: Staircase) -> Staircase | None:
     return x.floored() if bool((x.lowest >= 0).all()) else None
 
 
+def floor_divided(call: Call, x: Staircase) -> Staircase | None:
+    """``x // constant``."""
+    found = divided(call, x)
+    return found.floored() if found is not None else None
+
+
+def compared(at_equality: float) -> Climb:
+    """``x > constant`` (at_equality 0), or ``x >= constant`` (1): one level.
+
+    The neuron takes as much current for it as makes it fire at every timestep, or never, for
+    nearly all values.
+    """
+
+    def climb(call: Call, x: Staircase) -> Staircase | None:
+        value = call.argument("other", 0.0)
+        if x.rounded or not is_constant(value) or not isinstance(call.given("input"), fx.Node):
+            return None
+        found = x.moved(-torch.as_tensor(value, dtype=x.gain.dtype)).scaled(STEEP)
+        return found.clamped(-1, 1).floored(at_equality or 1 - JUST).clamped(0, 1)  # type: ignore
+
+    return climb
+
+
 def quantized(call: Call, x: Staircase) -> Staircase | None:
-    """``torch.fake_quantize_per_tensor_affine`` and its form for channels."""
+    """``torch.fake_quantize_per_tensor_affine`` and all of its forms."""
     scale, zero = call.argument("scale"), call.argument("zero_point")
     low, high = call.argument("quant_min"), call.argument("quant_max")
+    if call.given("dtype") is not None:
+        kind = torch.iinfo(call.given("dtype"))
+        low, high = kind.min, kind.max
     if not all(map(is_constant, (scale, zero, low, high))):
         return None
+    zero = torch.as_tensor(zero, dtype=x.gain.dtype).round().clamp(low, high)  # it may be learned
     axis = call.argument("axis")
-    if axis is not None and isinstance(scale, Tensor):
+    if axis is not None and isinstance(scale, Tensor) and scale.numel() > 1:
         sides = [1] * call.source.meta["value"].ndim
         sides[axis] = -1
         scale, zero = scale.view(sides), zero.view(sides)
@@ -195,6 +246,14 @@ def quantized(call: Call, x: Staircase) -> Staircase | None:
     found = found.floored(0.5) if found is not None else None
     found = found.moved(zero).clamped(low, high) if found is not None else None
     return found.moved(-zero).scaled(scale) if found is not None else None
+
+
+def fused_quantized(call: Call, x: Staircase) -> Staircase | None:
+    """``torch.fused_moving_avg_obs_fake_quant`` that no longer observes."""
+    observes, quantizes = call.argument("observer_on"), call.argument("fake_quant_on")
+    if not is_constant(observes) or not is_constant(quantizes) or bool(observes):
+        return None
+    return quantized(call, x) if bool(quantizes) else x
 
 
 def unchanged(call: Call, x: Staircase) -> Staircase | None:

@@ -21,6 +21,7 @@ from spikeport.convert.graph.operations.rows import (
     pooling,
     products,
     reducing,
+    steps,
     weighted,
 )
 
@@ -33,6 +34,7 @@ FAMILIES = (
     activations,
     reducing,
     elementwise,
+    steps,
     fixed,
 )
 REGISTERED: dict[str, Operation] = {}  # by a user, by name

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikeport.convert.graph.operations import staircase
@@ -11,21 +10,21 @@ from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import UNKNOWN
 
 _OF_TWO_SIZES = (
-    *("floordiv", "floor_divide", "mod", "remainder", "fmod", "eq", "ne"),
+    *("eq", "ne"),
     *("not_equal", "and", "or", "xor"),
     *("bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift", "gcd", "lcm"),
 )
 _OF_ONE = (
-    *("not", "invert", "bitwise_not", "truth", "sign", "sgn", "signbit", "ceil"),
-    *("frac", "isnan", "isinf", "isfinite", "isneginf", "isposinf"),
-    *("int", "long", "short", "bool", "byte", "char", "item", "tolist"),
+    *("not", "invert", "bitwise_not", "truth", "signbit"),
+    *("isnan", "isinf", "isfinite", "isneginf", "isposinf"),
+    *("bool", "item", "tolist"),
 )
 _OF_SEVERAL = (
     *("is", "is_not", "contains", "index", "isclose", "allclose", "equal", "logical_and"),
     *("logical_or", "logical_not", "logical_xor", "any", "all", "argsort", "argmax", "argmin"),
     *("diag", "diagflat", "meshgrid", "one_hot", "cov"),
     *("searchsorted", "bucketize", "nonzero", "argwhere", "unique", "bincount", "histc"),
-    *("heaviside", "nextafter", "ldexp", "frexp", "polar", "complex", "cartesian_prod"),
+    *("nextafter", "ldexp", "frexp", "polar", "complex", "cartesian_prod"),
     *("combinations", "kron", "block_diag", "embedding_bag", "isin", "count_nonzero"),
     *("tril_indices", "triu_indices", "vander"),
     *("scalar_tensor", "can_cast", "result_type", "promote_types", "tensor"),
@@ -64,12 +63,8 @@ _EXAMPLES: dict[str, Callable[[Tensor], tuple[Any, ...]]] = {
     "argmax": lambda x: (x, 1),
     "argmin": lambda x: (x, 1),
     "argsort": lambda x: (x, 1),
-    "sign": lambda x: (x,),
-    "remainder": lambda x: (x, 0.7),
     "logical_not": lambda x: (x > 0,),
     "bool": lambda x: (x,),
-    "floordiv": lambda x: (x.shape[2], 2),
-    "mod": lambda x: (x.shape[2], 4),
 }
 
 _FILLED: dict[str, float | str] = {"zeros": 0.0, "ones": 1.0, "zeros_like": 0.0, "ones_like": 1.0}
@@ -90,51 +85,14 @@ ROWS = [
             aliases,
             arguments=("input", "other"),
             compares="above" if name in ("gt", "ge") else "below",
+            staircase=climb,
             examples=(Example(lambda x: (x, 0.1)),),
         )
-        for name, aliases in (
-            ("gt", ("greater",)),
-            ("ge", ("greater_equal",)),
-            ("lt", ("less",)),
-            ("le", ("less_equal",)),
-        )
-    ),
-    *(
-        Operation(
-            name,
-            "fixed",
-            UNKNOWN,
-            aliases,
-            arguments=arguments,
-            staircase=climb,
-            examples=(Example(),),
-        )
-        for name, aliases, arguments, climb in (
-            ("floor", (), ("input",), staircase.floored),
-            ("round", (), ("input", "decimals"), staircase.rounded),
-            ("trunc", ("fix",), ("input",), staircase.truncated),
-        )
-    ),
-    *(
-        Operation(
-            name,
-            "fixed",
-            UNKNOWN,
-            arguments=arguments,
-            staircase=staircase.quantized,
-            examples=(Example(example),),
-        )
-        for name, arguments, example in (
-            (
-                "fake_quantize_per_tensor_affine",
-                ("input", "scale", "zero_point", "quant_min", "quant_max"),
-                lambda x: (x, 0.1, 3, 0, 15),
-            ),
-            (
-                "fake_quantize_per_channel_affine",
-                ("input", "scale", "zero_point", "axis", "quant_min", "quant_max"),
-                lambda x: (x, torch.full((4,), 0.1), torch.zeros(4, dtype=torch.int32), 1, -7, 7),
-            ),
+        for name, aliases, climb in (
+            ("gt", ("greater",), staircase.compared(0.0)),
+            ("ge", ("greater_equal",), staircase.compared(1.0)),
+            ("lt", ("less",), None),
+            ("le", ("less_equal",), None),
         )
     ),
     *(
