@@ -179,19 +179,20 @@ def _path_of_layer(graph: fx.Graph, root: nn.Module, node: fx.Node, layer: nn.Mo
         if not isinstance(module, (nn.Linear, nn.modules.conv._ConvNd, *BATCH_NORMS)):
             continue
         loses_bias = module.bias is not None and layer.bias is None
-        if not loses_bias and not _called(graph, owner) and not _read(graph, owner, node):
+        if not loses_bias and not _called(graph, owner) and _keeps(graph, root, owner, node, layer):
             return owner
     return unique(root, f"{path}.{node.meta['op']}".lstrip("."))
 
 
-def _read(graph: fx.Graph, path: str, but_by: fx.Node) -> bool:
-    """Whether a tensor of a module is read by other nodes than one."""
-    return any(
-        node.op == "get_attr"
-        and str(node.target).rpartition(".")[0] == path
-        and set(node.users) != {but_by}
-        for node in graph.nodes
-    )
+def _keeps(graph: fx.Graph, root: nn.Module, path: str, node: fx.Node, layer: nn.Module) -> bool:
+    """Whether a layer in a module's place has all of its tensors that other nodes read."""
+    for other in graph.nodes:
+        owner, _, name = str(other.target).rpartition(".")
+        if other.op == "get_attr" and owner == path and set(other.users) != {node}:
+            here = getattr(layer, name, None)
+            if here is None or not torch.equal(here, attribute(root, str(other.target))):
+                return False
+    return True
 
 
 def _called(graph: fx.Graph, path: str) -> bool:

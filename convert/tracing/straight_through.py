@@ -27,7 +27,7 @@ def cancel_sums(graph: fx.Graph) -> None:
 
 
 def _terms(node: fx.Node, depth: int) -> dict[fx.Node, int]:
-    """How often each value is in a sum of tensors; of the others the node itself once."""
+    """The values that a node adds up, with how often each is in the sum; itself if it is none."""
     row, found = row_of(node), dict[fx.Node, int]()
     signs = {"add": 1, "sub": -1}
     if depth == 0 or row is None or row.name not in signs or not _plain(node):
