@@ -21,6 +21,7 @@ from spikeport.convert.graph.nodes import (
 )
 from spikeport.convert.graph.portable import from_records, to_records
 from spikeport.convert.graph.traced_inputs import TracedInput, require_like, traced_inputs
+from spikeport.convert.graph.weight_grid import WeightGrid, grid_of
 from spikeport.convert.inputs import Input, Inputs, Signature, shapes, tensors_of
 from spikeport.convert.neurons import NeuronLayer
 from spikeport.convert.output_types import typed
@@ -121,6 +122,17 @@ class SpikingGraph(nn.Module):
             if node.meta["role"] == "neuron":
                 found[str(node.target)] = self.neuron(str(node.target))
         return found
+
+    @property
+    def integer_weights(self) -> dict[str, WeightGrid]:
+        """The layers whose weights are integers of at most 8 bits times a scale, by name.
+
+        They are those that were quantised in training. Read off the weights at every call.
+        """
+        called = {str(n.target) for n in self.graph.nodes if n.op == "call_module"}
+        weighted = [name for name, _ in self.named_modules() if name in called]
+        grids = {name: grid_of(self.get_submodule(name)) for name in weighted}
+        return {name: grid for name, grid in grids.items() if grid is not None}
 
     def neuron(self, name: str) -> NeuronLayer:
         """The neuron layer of a name; raises ConversionError where there is none."""

@@ -68,6 +68,14 @@ class NeuronLayer(nn.Module):
         """Most negative spikes in one timestep."""
         return self.model.max_down
 
+    @property
+    def levels(self) -> tuple[int, int] | None:
+        """The lowest and the highest level of a quantised activation; None without levels."""
+        if not self.step.numel():
+            return None
+        step = float(self.step.max())
+        return round(self.low / step), round(self.high / step)
+
     def set_steps(self, step: Tensor) -> None:
         """Stand for ``step · clamp(floor(x / step + 1/2), …)`` with ends ``low`` and ``high``.
 
@@ -85,9 +93,8 @@ class NeuronLayer(nn.Module):
         ``I / step + 1/2 >= k``. For more timesteps the levels are finer than the activation's, and
         the limit is the activation before it was rounded. Nothing for one without levels.
         """
-        if self.step.numel():
-            most = max(abs(self.low), abs(self.high)) / float(self.step.max())
-            threshold = self.step.detach() * (round(most) / self.max_up)
+        if self.levels is not None:
+            threshold = self.step.detach() * (max(map(abs, self.levels)) / self.max_up)
             self.threshold.data, self.v0.data = threshold, threshold / 2
             self.correction.data = threshold.new_zeros(0, self.channels)
 
@@ -103,11 +110,10 @@ class NeuronLayer(nn.Module):
         Its gradient is that of the clamp, also where it has levels (straight through).
         """
         clamped = x.clamp(self.low, self.high)
-        if not self.step.numel():
+        if self.levels is None:
             return clamped
         step = self.per_channel(self.step, x)
-        ends = [round(end / float(self.step.max())) for end in (self.low, self.high)]
-        levels = step * (x / step + 0.5).floor().clamp(*ends)
+        levels = step * (x / step + 0.5).floor().clamp(*self.levels)
         return clamped + (levels - clamped).detach()
 
     def forward(self, current: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -100,6 +100,14 @@ def _suggestion(kind: str, neuron: NeuronLayer | None) -> str:
         )
     if kind == "silent":
         return "Their thresholds are too high: calibrate again, with thresholds per channel."
+    if neuron.levels is not None:
+        low, high = neuron.levels
+        many, timesteps = max(high, -low), -(-max(high, -low) // neuron.max_up)
+        return (
+            f"Its activation has levels {low} to {high}: exact at T=1 with "
+            f"neuron=sp.Neuron({many}, {max(-low, neuron.max_down)}), and with this one at "
+            f"T={timesteps} where its currents are even."
+        )
     half = bool((neuron.v0 >= 0.25 * neuron.threshold).all())
     if kind == "quantization":
         start = "" if half else "InitialPotential() rounds to the nearest level. "

@@ -226,3 +226,22 @@ def test_what_cannot_be_inspected_is_refused(net, data):
         look(snn, data, reference=Pooled(net, F.max_pool2d).eval())
     with pytest.raises(ConversionError, match="no positive, finite threshold"):
         look(build(net, data[0], Neuron(1, 1)), data)
+
+
+class Levels(nn.Module):
+    """0, 1/6, … 1."""
+
+    def forward(self, x):
+        return torch.floor(x.clamp(0, 1) * 6 + 0.5) / 6
+
+
+def test_a_quantized_activation_is_told_its_timesteps():
+    torch.manual_seed(0)
+    layers = [nn.Linear(5, 8), Levels(), nn.Linear(8, 8), Levels(), nn.Linear(8, 3)]
+    net, x = nn.Sequential(*layers).eval(), torch.randn(8, 5)
+    snn = build(net, x, KINDS["signed"])
+    calibrate(snn, [x], progress=False)
+    rows = inspect(snn, [x], 2, progress=False).rows
+    told = " ".join(row["suggestion"] for row in rows)
+    assert "levels 0 to 6: exact at T=1 with neuron=sp.Neuron(6, 1)" in told
+    assert "at T=6 where its currents are even" in told
