@@ -53,6 +53,7 @@ ROOMS: dict[str, str] = {
     "scripts/bench": "peers",
     "scripts/compare": "options",
     "scripts/coverage": "options",
+    "scripts/coverage/networks": "",
     "scripts/experiments": "options saved_network sweep_command bench",
 }
 NVIDIA = {"bindings", "core", "pathfinder"}  # the parts of `cuda` that are not ours

@@ -17,10 +17,7 @@ class Fault:
     example: int | str
 
 
-OPEN: tuple[Fault, ...] = (
-    # it writes float32 in its code, where the positions are made
-    Fault("^float64: RuntimeError in conv.py", "xcit"),
-)
+OPEN: tuple[Fault, ...] = ()
 
 
 def known(kind: str) -> bool:
