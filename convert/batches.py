@@ -102,7 +102,9 @@ def take_apart(
     if like is not None:
         x = x.map(lambda value: _as_the_network(value, like))
     for value in x.tensors():
-        if not bool(torch.isfinite(value).all()):
+        # a mask that is added to scores hides what it gives -infinity
+        right = torch.isfinite(value) if alone else torch.isfinite(value) | torch.isneginf(value)
+        if not bool(right.all()):
             raise ConversionError("the input holds NaN or infinite values; check the images")
     # where no gradient is recorded anyway, one that the input wants decides on no backend
     x = x if torch.is_grad_enabled() else x.detach()

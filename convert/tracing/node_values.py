@@ -114,20 +114,50 @@ class NodeValues:
         Raises:
             ConversionError: they depend on the data of the input.
         """
+        found, sizes = self._computed(argument, name)
+        for node in sizes:
+            node.meta["guard"] = node.meta["value"]
+        return found
+
+    def number(self, node: fx.Node, function: Callable[[Tensor], Any]) -> Any:
+        """A number of a tensor on which the network's code decides; it becomes a guard itself.
+
+        Args:
+            node: of the tensor.
+            function: what the code calls, such as ``Tensor.item``.
+
+        Raises:
+            ConversionError: it depends on the data of the input.
+        """
+        real, sizes = self._computed(node, function.__name__)
+        found = function(real)
+        if sizes:
+            node.meta["guard"] = found
+        return found
+
+    def _computed(self, argument: Any, name: str) -> tuple[Any, list[fx.Node]]:
+        """Nested arguments with real values, and the nodes of sizes that these come from."""
         values: dict[fx.Node, Any] = {}
+        sizes: list[fx.Node] = []
 
         def compute(node: fx.Node) -> Any:
             if node not in values:
-                values[node] = self._concrete(node, compute, name)
+                values[node] = self._concrete(node, compute, sizes, name)
             return values[node]
 
-        return fx.node.map_arg(argument, compute)
+        return fx.node.map_arg(argument, compute), sizes
 
-    def _concrete(self, node: fx.Node, compute: Callable[[fx.Node], Any], name: str) -> Any:
+    def _concrete(
+        self,
+        node: fx.Node,
+        compute: Callable[[fx.Node], Any],
+        sizes: list[fx.Node],
+        name: str,
+    ) -> Any:
         value = node.meta["value"]
         if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value)):
             if not isinstance(value, (torch.dtype, torch.device)):
-                node.meta["guard"] = value
+                sizes.append(node)
             return value
         if node.op == "placeholder":
             raise DependsOnData.by(name)

@@ -28,6 +28,8 @@ ALWAYS = {
 WITHOUT_EFFECT = {"requires_grad_", "retain_grad", "share_memory_", "rename_", "rename"}
 HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 GRADIENTS = {"_make_dual", "_unpack_dual", "backward", "grad"}
+# a number of a tensor, which a network's code may decide on
+NUMBERS = {"__bool__", "__int__", "__float__", "__index__", "item", "is_nonzero"}
 # need numbers that only a real input has
 DATA = {
     "__bool__", "__int__", "__float__", "__index__", "__complex__", "item", "tolist", "numpy",
@@ -48,6 +50,8 @@ def asked(recorder: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str,
     if name in _ANSWERS:
         return _ANSWERS[name](recorder, args, kwargs)
     first = args[0] if args else None
+    if name in NUMBERS and type(first) is TracedTensor:
+        return recorder.values.number(first.fx_node, function)
     if name in DATA:
         real = recorder.concrete((args, kwargs), name)
         return function(*real[0], **real[1])

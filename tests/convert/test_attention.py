@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import spikeport as sp
 from spikeport.convert import ConversionError, Neuron
 from spikeport.convert.saving.container import load, save
 
@@ -55,6 +56,42 @@ def test_encoder_layers_are_traced_through(norm_first, written, images, converte
     snn = converted(model, images, Neuron(16, 16))
     assert torch.allclose(snn.analog(images), model(images), atol=1e-5)
     assert {"encoder.layers.0.relu", "encoder.layers.1.relu"} <= snn.neurons.keys()
+
+
+def masks(kind, sizes):
+    """A mask for the pairs [L, S] and one for the padding [B, S]."""
+    rows, length = sizes
+    pairs = torch.ones(length, length, dtype=torch.bool).triu(2)
+    padding = torch.zeros(rows, length, dtype=torch.bool)
+    padding[1:, -3:] = True
+    if kind == "bool":
+        return pairs, padding
+    return tuple(torch.randn(mask.shape).masked_fill(mask, -torch.inf) for mask in (pairs, padding))
+
+
+class Masked(nn.Module):
+    def __init__(self, pairs):
+        super().__init__()
+        self.first, self.attention = nn.Linear(4, 4), nn.MultiheadAttention(4, 2, batch_first=True)
+        self.register_buffer("pairs", pairs)
+
+    def forward(self, x, padding=None):
+        x = self.first(x).relu()
+        return self.attention(x, x, x, attn_mask=self.pairs, key_padding_mask=padding)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("given", ["pairs", "padding", "both"])
+def test_masks_hide_keys(kind, given):
+    pairs, padding = masks(kind, (4, 6))
+    model, x = Masked(None if given == "padding" else pairs).eval(), torch.randn(4, 6, 4)
+    batch = {"x": x, "padding": padding} if given != "pairs" else {"x": x}
+    snn = sp.to_snn(model, [batch], neuron="16:16", recipe="max", progress=False)
+    found, expected, late = snn.analog(batch), model(**batch), snn(batch, 128)
+    for a, b, c in zip(found, expected, late, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+        assert (c - b).abs().max() < 0.05 * b.abs().max()
 
 
 def test_what_it_does_not_take_is_refused(written, images, converted):

@@ -106,6 +106,34 @@ class TextAndVector(Classifier):
         return Both(found + F.relu(self.state(state)), self.encode(ids, mask))
 
 
+class Padded(nn.Module):
+    """torch's own encoder with a padding mask, True where there is no word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(WORDS, WIDTH), nn.Linear(WIDTH, 3)
+        layer = nn.TransformerEncoderLayer(WIDTH, 2, 12, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, ids: Tensor, padding: Tensor) -> Tensor:
+        x = self.encoder(self.words(ids), src_key_padding_mask=padding)
+        return self.head(x.sum(1) / (~padding).sum(1, keepdim=True))
+
+
+class Translator(nn.Module):
+    """torch's own transformer: a sentence, and as much of another as there is so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(WORDS, WIDTH), nn.Linear(WIDTH, WORDS)
+        self.transformer = nn.Transformer(WIDTH, 2, 1, 1, 12, batch_first=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        future = nn.Transformer.generate_square_subsequent_mask(target.size(1))
+        x = self.transformer(self.words(source), self.words(target), tgt_mask=future)
+        return self.head(x)
+
+
 def _ids(rows: int = 4, length: int = 7) -> Tensor:
     return torch.randint(1, WORDS, (rows, length))
 
@@ -120,6 +148,8 @@ SEVERAL: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "pair": (Pair, lambda: ((torch.randn(4, 2, 6, 6), torch.randn(4, 2, 6, 6)),)),
     "classifier": (Classifier, lambda: {"input_ids": _ids(), "attention_mask": _mask()}),
     "tagger": (Tagger, _ids),
+    "padded": (Padded, lambda: (_ids(), _mask() == 0)),
+    "translator": (Translator, lambda: (_ids(), _ids(length=4))),
     "text and vector": (TextAndVector, lambda: (torch.randn(4, 4), _ids())),
 }
 

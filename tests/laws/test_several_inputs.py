@@ -7,6 +7,7 @@ from verbs import violations
 import spikeport as sp
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # torch's own encoder
 @pytest.mark.parametrize("name", several_inputs.SEVERAL)
 def test_whatever_converts_does_everything(name):
     model, batch = several_inputs.made(name)
