@@ -51,7 +51,7 @@ class Attention(nn.MultiheadAttention):
         return (out if self.batch_first else out.transpose(0, 1)), weights
 
     def _added(self, mask: Tensor | None, padding: Tensor | None, q: Tensor) -> Tensor | None:
-        """What is added to the scores [B, heads, L, S]; True in a mask is a key that is hidden."""
+        """The sum of both masks, added to the scores [B, heads, L, S]; True is a hidden key."""
         if mask is not None:
             mask = _of_floats(mask, q)
             if mask.ndim == 3:
