@@ -5,7 +5,6 @@ of its own keyword arguments; ``python -m spikeport.scripts.coverage.hugging_fac
 """
 
 import argparse
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import spikeport as sp
-from spikeport.convert import SpikingNetwork
 from spikeport.convert.files import write_text
-from spikeport.convert.inputs import Input, call, sizes
-from spikeport.convert.outputs import flat, tensors
-from spikeport.report.operations.synapses import count_synapses
 from spikeport.scripts.coverage.page import table
+from spikeport.scripts.coverage.row import HEADS, MEANING, measured
 
-WORDS, WIDTH, HEADS = 64, 32, 4
-TIMESTEPS = (4, 16, 64)
-LEVELS = sp.Neuron(8, 8)
+WORDS, WIDTH, PARTS = 64, 32, 4
 USUAL = {
-    **{"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS},
+    **{"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": PARTS},
     "intermediate_size": 2 * WIDTH,
 }
 SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -43,14 +36,7 @@ loading, copies, fine-tuning, early exit) on each of them.
 
 {table}
 
-- **difference**: the largest difference of the analog reading from the source's outputs, relative
-  to their largest magnitude, on a batch of another size, and other length of sequence where there
-  is one, than the network was converted with.
-- **error**: of the decoded outputs after T timesteps, relative to their size (root mean square);
-  neurons of up to {levels} spikes up and down per timestep, recipe `"max"`.
-- **spike-driven**: share of the multiply-accumulates that become accumulates; layers that read the
-  input alone are computed once and not counted. The two products of attention multiply values that
-  both change in time and stay analog.
+{meaning}
 
 A cache of keys and values is no output of a spiking network: it is left out with a warning, or
 not made where the configuration says `use_cache=False`.
@@ -97,7 +83,7 @@ def distilbert() -> Made:
     """BERT with half the layers and other names."""
     from transformers import DistilBertConfig, DistilBertModel
 
-    sizes = {"dim": WIDTH, "n_layers": 2, "n_heads": HEADS, "hidden_dim": 2 * WIDTH}
+    sizes = {"dim": WIDTH, "n_layers": 2, "n_heads": PARTS, "hidden_dim": 2 * WIDTH}
     return DistilBertModel(DistilBertConfig(vocab_size=WORDS, **sizes)), _tokens()
 
 
@@ -105,7 +91,7 @@ def gpt2() -> Made:
     """A language model with layer norms and learned positions."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = {"n_embd": WIDTH, "n_layer": 2, "n_head": HEADS, "use_cache": False}
+    sizes = {"n_embd": WIDTH, "n_layer": 2, "n_head": PARTS, "use_cache": False}
     return GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, **SPECIAL, **sizes)), _tokens()
 
 
@@ -202,7 +188,7 @@ def detr() -> Made:
     )
     sizes = {
         **{f"{part}_layers": 1 for part in ("encoder", "decoder")},
-        **{f"{part}_attention_heads": HEADS for part in ("encoder", "decoder")},
+        **{f"{part}_attention_heads": PARTS for part in ("encoder", "decoder")},
         **{f"{part}_ffn_dim": WIDTH for part in ("encoder", "decoder")},
     }
     config = DetrConfig(
@@ -225,7 +211,7 @@ def whisper_encoder() -> Made:
     config = WhisperConfig(
         d_model=WIDTH,
         encoder_layers=2,
-        encoder_attention_heads=HEADS,
+        encoder_attention_heads=PARTS,
         encoder_ffn_dim=2 * WIDTH,
         num_mel_bins=16,
         max_source_positions=20,
@@ -267,38 +253,14 @@ def other_sizes(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value[1:3].flip(0) for name, value in batch.items()}
 
 
-@torch.no_grad()
-def difference(model: nn.Module, network: SpikingNetwork, batch: Any) -> float:
-    """The largest difference of any output, relative to its largest magnitude."""
-    x: Input = network.take_apart(batch).x
-    expected, found = tensors(call(model, x)), tensors(network.analog(x))
-    pairs = zip(expected, found, strict=True)
-    return max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
-
-
-@torch.no_grad()
-def measured(name: str) -> list[str]:
+def described(name: str) -> list[str]:
     """The row of a network."""
     model, batch = made(name)
-    begin = time.perf_counter()
-    network = sp.to_snn(model, [batch], neuron=LEVELS, recipe="max", progress=False)
-    seconds = time.perf_counter() - begin
-    x = network.take_apart(batch).x
-    expected = flat(call(model, x))
-    errors = [
-        float((flat(output) - expected).norm() / expected.norm())
-        for _, output in network.readouts(x, TIMESTEPS)
-    ]
-    counted = count_synapses(network, sizes(x))
     return [
         f"`{type(model).__name__}`",
         ", ".join(f"`{argument}`" for argument in batch),
         f"`{type(model(**batch)).__name__}`",
-        str(len(network.neurons)),
-        f"{difference(model, network, other_sizes(batch)):.0e}",
-        *(f"{error:.2g}" for error in errors),
-        f"{counted.spike_driven:.1%}",
-        f"{seconds:.1f} s",
+        *measured(model, batch, other_sizes(batch)),
     ]
 
 
@@ -307,10 +269,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, default=Path("docs/coverage_hugging_face.md"))
     options = parser.parse_args()
-    heads = ["network", "arguments", "output", "neuron layers", "difference"]
-    heads += [f"error at T={time}" for time in TIMESTEPS] + ["spike-driven", "conversion"]
-    found = table(heads, [measured(name) for name in NETWORKS])
-    write_text(options.page, PAGE.format(table=found, levels=LEVELS.max_up))
+    heads = ["network", "arguments", "output", *HEADS]
+    found = table(heads, [described(name) for name in NETWORKS])
+    write_text(options.page, PAGE.format(table=found, meaning=MEANING))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import spikeport as sp
 
 pytest.importorskip("transformers", exc_type=ImportError)
 from spikeport.scripts.coverage import hugging_face  # noqa: E402
+from spikeport.scripts.coverage.row import difference  # noqa: E402
 
 ALWAYS = ("analog", "backend auto", "another size", "save and load")
 OTHERS = [name for name in VERBS if name not in ALWAYS]
@@ -45,7 +46,7 @@ def test_analog_reading_is_the_source_on_other_sizes_and_both_have_its_class(nam
     model, batch = hugging_face.made(name)
     snn = sp.to_snn(model, [batch], neuron="8:8", recipe="max", progress=False)
     other = hugging_face.other_sizes(batch)
-    assert hugging_face.difference(model, snn, other) < 1e-5
+    assert difference(model, snn, other) < 1e-5
     expected = model(**other)
     sp.save(snn, tmp_path / "a.snn")
     loaded = sp.load(tmp_path / "a.snn")
