@@ -71,6 +71,11 @@ class SpikeCounter:
             end: after the last one; by default all.
         """
         now = self._now
+        rows = now.synapses.rows[name]
+        if rows > 1:
+            values = emitted.values(begin, end)
+            begin, end = 0, None
+            emitted = Emitted(values.unflatten(1, (-1, rows)).flatten(2, 3), emitted.first)
         counts = emitted.counts(
             now.synapses.quantum[name], begin, end, by_channel=now.by_channel[name]
         )

@@ -36,6 +36,9 @@ class Synapses:
     Attributes:
         fanout: source name -> weighted layer -> accumulates per spike at each position, [C, ...].
             Sources are the neuron layers, the max-pools of spikes and an input made of spikes.
+        rows: source name -> rows of a value that belong to one image: 1, or the number of frames or
+            tokens that the network has folded into the batch. Several stand beside the channels
+            in what is [C, ...] here, [rows·C, ...].
         quantum: source name -> value of one spike at each position, [C, ...]; None if the source
             has no common one (then each non-zero value counts as one spike).
         on_spikes: layer -> operations of the source network, per image, that spikes replace.
@@ -45,6 +48,7 @@ class Synapses:
     """
 
     fanout: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
     quantum: dict[str, Tensor | None] = field(default_factory=dict)
     on_spikes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     macs_once: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -95,6 +99,11 @@ def count_synapses(network: SpikingNetwork, image_shape: tuple[Any, ...]) -> Syn
         return counter.result()
 
 
+def _of_image(value: Tensor) -> Tensor:
+    """[C, ...] of the value of one image, [rows, C, ...]; see ``Synapses.rows``."""
+    return value[0] if len(value) == 1 else value.flatten(0, min(1, value.ndim - 1))
+
+
 class _Counter:
     """The graph read a third way: next to each value, the number of spikes that make it up."""
 
@@ -133,7 +142,7 @@ class _Counter:
             )
             for name, grad in zip(names, grads, strict=True):
                 if grad is not None and bool(grad.any()):
-                    self.found.fanout[name][layer] = grad[0]
+                    self.found.fanout[name][layer] = _of_image(grad)
         return self.found
 
     def _neuron(self, node: fx.Node) -> None:
@@ -167,7 +176,8 @@ class _Counter:
         self.quanta[node] = quantum
         of_value = quantum[0] if several and quantum is not None else quantum
         self.found.fanout[name] = {}
-        self.found.quantum[name] = None if of_value is None else of_value[0].detach()
+        self.found.rows[name] = len(leaf)
+        self.found.quantum[name] = None if of_value is None else _of_image(of_value.detach())
 
     def _input_quantum(self, image: Tensor) -> Tensor | None:
         """The value of an input spike; None where it differs from image to image."""

@@ -27,5 +27,6 @@ LINES: dict[str, tuple[Line, ...]] = {
     "size": (shapes.sized, shapes.sized, shapes.written),
     "tokens": (shapes.attention, shapes.recurrent, shapes.token, shapes.token),
     "patches": (shapes.patches,),
+    "folded": (shapes.folded,),
     "shared": (shapes.shared,),
 }

@@ -28,14 +28,14 @@ Pair = namedtuple("Pair", ["first", "second"])
 # kind of network -> shape of its input, without the batch, and weights of the kinds of lines
 COMMON = {
     **{"layer": 6, "functional layer": 1, "pool": 3, "norm": 2, "rectifier": 5, "smooth": 2},
-    **{"sum": 3, "product": 1, "parameter": 1, "move": 2, "size": 1, "shared": 1},
+    **{"sum": 3, "product": 1, "parameter": 1, "move": 2, "size": 1, "shared": 1, "folded": 1},
 }
 KINDS: dict[str, tuple[list[Shape], dict[str, int]]] = {
     "maps": ([(3, 6, 6), (2, 7, 5), (4, 8, 8), (1, 6, 8)], COMMON | {"patches": 1, "tokens": 1}),
     "lines": ([(3, 12), (4, 9)], COMMON | {"tokens": 1}),
     "volumes": ([(2, 4, 4, 4), (1, 3, 5, 4)], COMMON),
     "tokens": ([(5, 4), (6, 6)], COMMON | {"layer": 2, "tokens": 8, "pool": 1}),
-    "vectors": ([(6,), (9,)], COMMON | {"pool": 0}),
+    "vectors": ([(6,), (9,)], COMMON | {"pool": 0, "folded": 0}),
 }
 
 

@@ -207,6 +207,23 @@ def patches(d: Draw, v: str, s: Shape) -> str | None:
     return f"{conv}({v}).flatten(2).transpose(1, 2)"
 
 
+def folded(d: Draw, v: str, s: Shape) -> str | None:
+    """Frames, channels or tokens folded into the batch, through layers of their own, and back."""
+    if len(s) < 2:
+        return None
+    n = len(s) - 1
+    inner = d.one(f"{v}.reshape(-1, *{v}.shape[2:])", f"{v}.flatten(0, 1)")
+    if n == 1:  # tokens
+        norm = d.declare(f"nn.BatchNorm1d({s[1]})")
+        own = f"{d.declare(f'nn.Linear({s[1]}, 4)')}(F.relu({norm}({inner})))"
+        return f"{own}.view({v}.size(0), {s[0]}, -1)"
+    own = f"{d.declare(f'nn.Conv{n}d(1, 2, 3, padding=1)')}({inner}.unsqueeze(1))"
+    if n < 4 and d.flag():
+        own = f"{d.declare(f'nn.Conv{n}d(2, 2, 1)')}(torch.relu({own}))"
+    back = f"{own}.unflatten(0, ({v}.size(0), {s[0]}))"
+    return d.one(f"{back}.flatten(1, 2)", f"{back}.amax(1)", f"{back}[:, -1]")
+
+
 def shared(d: Draw, v: str, s: Shape) -> str | None:
     """A module that has been called before."""
     called = [name for name in d.modules if name.startswith("m")]
