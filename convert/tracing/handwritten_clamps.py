@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from spikeport.convert.graph.nodes import attribute, eliminate_dead
 from spikeport.convert.graph.operations.call import Call
 from spikeport.convert.graph.operations.operation import Operation
-from spikeport.convert.graph.operations.table import call_of, row_named, row_of
+from spikeport.convert.graph.operations.table import call_of, operation_name, row_of
 
 
 class Comparison(NamedTuple):
@@ -37,48 +37,27 @@ def write_clamps(graph: fx.Graph, root: nn.Module) -> None:
     """Put clamps in the places of comparisons that make one, in place."""
     for node in list(graph.nodes):
         known = call_of(node, root)
-        if known is None:
-            continue
-        row, call = known
-        found = _rectifier(row.name, [call.given(name) for name in row.arguments], root)
+        found = _rectifier(*known, root) if known is not None else None
         if found is not None:
             function, args = found
             with graph.inserting_before(node):
                 new = graph.call_function(function, args)
-            new.meta = {**node.meta, "op": _NAMES[function]}
+            new.meta = {**node.meta, "op": operation_name(new)}
             node.replace_all_uses_with(new)
             graph.erase_node(node)
     eliminate_dead(graph)
 
 
 Found = tuple[Callable[..., Any], tuple[Any, ...]]
-_NAMES: dict[Any, str] = {
-    F.relu: "relu",
-    F.leaky_relu: "leaky_relu",
-    torch.clamp: "clamp",
-    torch.clamp_min: "clamp_min",
-    torch.clamp_max: "clamp_max",
-    torch.maximum: "maximum",
-    torch.minimum: "minimum",
-}
 
 
-_NOT = ("invert", "bitwise_not", "logical_not")
-
-
-def _rectifier(name: str, given: list[Any], root: nn.Module) -> Found | None:
-    """The rectifier that a call is."""
-    if name == "where":
-        condition, yes, no = given
-        return _chosen(condition, yes, no, root)
-    if name in ("masked_fill", "set_item"):
-        x, mask, value = given
-        return _chosen(mask, value, x, root)
-    if name == "mul":
-        return _masked(given[0], given[1], root)
-    if name in ("maximum", "minimum"):
-        return _limited(given[0], given[1], name == "maximum", root)
-    return None
+def _rectifier(row: Operation, call: Call, root: nn.Module) -> Found | None:
+    """The rectifier or clip that a call is."""
+    if row.keeps is not None:
+        pair = call.given("input"), call.given("other")
+        return _limited(*pair, row.keeps == "larger", root)
+    ways = row.chooses(call) if row.chooses is not None else []
+    return next(filter(None, (_chosen(*way, root) for way in ways)), None)
 
 
 def _chosen(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
@@ -88,10 +67,10 @@ def _chosen(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
         return _limit(condition, yes, no, root)
     x, bound, above = compared
     over, under = (yes, no) if above else (no, yes)
-    if _number(under, root) == bound and _is_below(over, x, bound, False):
-        return _at_least(over, bound)
-    if _number(over, root) == bound and _is_below(under, x, bound, True):
-        return _at_most(under, bound)
+    if _number(under, root) == bound and _is_below(over, x, bound, False, root):
+        return _at_least(over, bound, root)
+    if _number(over, root) == bound and _is_below(under, x, bound, True, root):
+        return _at_most(under, bound, root)
     slope = _slope(under, x, root) if over is x and bound == 0 else None
     return (F.leaky_relu, (x, slope)) if slope is not None else None
 
@@ -111,23 +90,14 @@ def _limit(condition: Any, yes: Any, no: Any, root: nn.Module) -> Found | None:
     return ((torch.minimum if above else torch.maximum), pair) if (no, yes) == pair else None
 
 
-def _is_below(value: Any, x: fx.Node, bound: float, below: bool) -> bool:
+def _is_below(value: Any, x: fx.Node, bound: float, below: bool, root: nn.Module) -> bool:
     """Whether a value is x on the side of a bound where it is used, or x clamped on that side."""
     if value is x:
         return True
-    source, low, high = _clamped(value)
+    source, low, high = _clamped(value, root)
     if source is not x:
         return False
     return high == math.inf and low <= bound if below else low == -math.inf and high >= bound
-
-
-def _masked(first: Any, second: Any, root: nn.Module) -> Found | None:
-    """``x * (x > 0)``."""
-    for x, mask in ((first, second), (second, first)):
-        compared = _comparison(mask, root)
-        if compared is not None and compared == Comparison(x, 0.0, True):
-            return _at_least(x, 0.0)
-    return None
 
 
 def _limited(first: Any, second: Any, above: bool, root: nn.Module) -> Found | None:
@@ -135,30 +105,28 @@ def _limited(first: Any, second: Any, above: bool, root: nn.Module) -> Found | N
     for x, other in ((first, second), (second, first)):
         bound = _number(other, root)
         if isinstance(x, fx.Node) and bound is not None and _number(x, root) is None:
-            return _at_least(x, bound) if above else _at_most(x, bound)
+            return _at_least(x, bound, root) if above else _at_most(x, bound, root)
     return None
 
 
-def _clamped(x: Any) -> tuple[Any, float, float]:
+def _clamped(x: Any, root: nn.Module) -> tuple[Any, float, float]:
     """The source and the ends of a clamp; of something else itself, without ends."""
-    name = x.meta.get("op") if isinstance(x, fx.Node) else None
-    if name == "relu":
-        return x.args[0], 0.0, math.inf
-    end = x.args[1] if name in ("clamp_min", "clamp_max") and len(x.args) == 2 else None
-    if not isinstance(end, (int, float)):
+    known = call_of(x, root) if isinstance(x, fx.Node) else None
+    span = known[0].activation(known[1]) if known is not None and known[0].activation else None
+    if known is None or span is None:
         return x, -math.inf, math.inf
-    return (x.args[0], end, math.inf) if name == "clamp_min" else (x.args[0], -math.inf, end)
+    return known[1].given("input"), *span
 
 
-def _at_least(x: fx.Node, bound: float) -> Found:
-    source, low, high = _clamped(x)
+def _at_least(x: fx.Node, bound: float, root: nn.Module) -> Found:
+    source, low, high = _clamped(x, root)
     if low == -math.inf and bound <= high < math.inf:
         return torch.clamp, (source, bound, high)
     return (F.relu, (x,)) if bound == 0 else (torch.clamp_min, (x, bound))
 
 
-def _at_most(x: fx.Node, bound: float) -> Found:
-    source, low, high = _clamped(x)
+def _at_most(x: fx.Node, bound: float, root: nn.Module) -> Found:
+    source, low, high = _clamped(x, root)
     if high == math.inf and -math.inf < low <= bound:
         return torch.clamp, (source, low, bound)
     return torch.clamp_max, (x, bound)
@@ -167,11 +135,8 @@ def _at_most(x: fx.Node, bound: float) -> Found:
 def _compared(node: Any, root: nn.Module) -> tuple[tuple[Operation, Call] | None, bool]:
     """The comparison that a mask is, and whether it is negated."""
     negated = False
-    while isinstance(node, fx.Node) and (row := row_of(node)) is not None:
-        if row.name in _NOT:
-            negated = not negated
-        elif row.name not in ("to", "bool"):
-            break
+    while isinstance(node, fx.Node) and (row := row_of(node)) is not None and row.mask:
+        negated ^= row.mask == "opposite"
         node = node.args[0]
     known = call_of(node, root) if isinstance(node, fx.Node) else None
     return (known if known is not None and known[0].compares is not None else None), negated
@@ -192,13 +157,12 @@ def _comparison(node: Any, root: nn.Module) -> Comparison | None:
 
 
 def _slope(value: Any, x: fx.Node, root: nn.Module) -> float | None:
-    """a, of ``a * x``."""
+    """a, of ``a * x``, which a product by a mask is written like."""
     known = call_of(value, root) if isinstance(value, fx.Node) else None
-    if known is None or known[0] is not row_named("mul"):
+    if known is None or known[0].chooses is None:
         return None
-    factors = [known[1].given("input"), known[1].given("other")]
-    others = [factor for factor in factors if factor is not x]
-    return _number(others[0], root) if len(others) == 1 else None
+    factors = [factor for factor, of, rest in known[0].chooses(known[1]) if of is x and rest == 0.0]
+    return _number(factors[0], root) if len(factors) == 1 else None
 
 
 def _number(value: Any, root: nn.Module) -> float | None:

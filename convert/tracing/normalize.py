@@ -63,13 +63,12 @@ def normalize(graph: fx.Graph, root: nn.Module) -> None:
 
 
 def _name_pairs(node: fx.Node) -> None:
-    """Write ``max`` and ``min`` of two tensors under their own name: reductions share it."""
-    functions = {"max": torch.maximum, "min": torch.minimum}
-    name = getattr(node.target, "__name__", node.target)
+    """Write what is another operation on two tensors (``max`` and ``min``) under its own name."""
+    row = row_of(node)
     other = node.args[1] if len(node.args) > 1 else node.kwargs.get("other")
-    if row_of(node) is row_named("max") and isinstance(other, fx.Node):
-        function = functions[str(name)]
-        node.op, node.target, node.meta["op"] = "call_function", function, function.__name__
+    if row is not None and row.of_two and isinstance(other, fx.Node):
+        name = row.of_two[str(getattr(node.target, "__name__", node.target))]
+        node.op, node.target, node.meta["op"] = "call_function", getattr(torch, name), name
         node.args, node.kwargs = (node.args[0] if node.args else node.kwargs["input"], other), {}
 
 

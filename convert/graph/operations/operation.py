@@ -87,6 +87,11 @@ class Operation:
         staircase: the staircase that it makes of one, see ``Staircase``; None for a call that
             makes none.
         compares: whether it is true above or below its second argument.
+        mask: what it makes of a mask: the same one, in another type, or its opposite.
+        chooses: the ways to read a call as a choice: (mask, value where it is true, value where it
+            is not).
+        keeps: which of its two arguments it keeps, at every position.
+        of_two: spellings that are another operation with a tensor in the second place.
         filled_with: the number that a tensor made from sizes consists of, or its argument's name.
         examples: of calls; the first one is the usual one.
     """
@@ -112,6 +117,10 @@ class Operation:
     einstein_sum: Callable[[Call], Product | None] | None = None
     staircase: Climb | None = None
     compares: Literal["above", "below"] | None = None
+    mask: Literal["same", "opposite"] | None = None
+    chooses: Callable[[Call], list[tuple[Any, Any, Any]]] | None = None
+    keeps: Literal["larger", "smaller"] | None = None
+    of_two: Mapping[str, str] = field(default_factory=dict)
     filled_with: float | str | None = None
     examples: tuple[Example, ...] = ()
 

@@ -37,6 +37,7 @@ ROWS = [
         SELECTED,
         ("fmax",),
         arguments=("input", "other"),
+        keeps="larger",
         staircase=staircase.limited(above=False),
         examples=(
             Example(lambda x: (x, x.roll(1, 2))),
@@ -49,6 +50,7 @@ ROWS = [
         MIXED,
         ("fmin",),
         arguments=("input", "other"),
+        keeps="smaller",
         staircase=staircase.limited(above=True),
         examples=(Example(lambda x: (x, x.roll(1, 2))), Example(lambda x: (x, torch.tensor(0.3)))),
     ),

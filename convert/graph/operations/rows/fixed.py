@@ -1,7 +1,7 @@
 """Arithmetic on sizes, and what may act on constants and on the constant input only."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -30,6 +30,13 @@ _OF_SEVERAL = (
     *("scalar_tensor", "can_cast", "result_type", "promote_types", "tensor"),
     *("as_tensor", "asarray", "from_numpy", "sqrt_int", "prod_int"),
 )
+_OF_MASKS: dict[str, Literal["same", "opposite"]] = {
+    "not": "opposite",
+    "invert": "opposite",
+    "bitwise_not": "opposite",
+    "logical_not": "opposite",
+    "bool": "same",
+}
 _SIZES = (
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_floating_point"),
     *(
@@ -101,6 +108,7 @@ ROWS = [
             "fixed",
             UNKNOWN,
             arguments=("input", "other"),
+            mask=_OF_MASKS.get(name),
             examples=(Example(_EXAMPLES[name]),) if name in _EXAMPLES else (),
         )
         for name in (*_OF_TWO_SIZES, *_OF_ONE, *_OF_SEVERAL)

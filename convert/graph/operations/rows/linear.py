@@ -1,5 +1,8 @@
 """Sums, scalings, means, masks: what else commutes with the mean over time."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from spikeport.convert.graph.operations import staircase
@@ -31,6 +34,11 @@ def _keeps_values(call: Call) -> InTime:
 def _zeros(x: torch.Tensor) -> torch.Tensor:
     """Indices [B, 1, H, W]."""
     return torch.zeros(1, 1, 6, 6, dtype=torch.long).expand(x.size(0), -1, -1, -1)
+
+
+def _choice(*names: str) -> Callable[[Call], list[tuple[Any, Any, Any]]]:
+    """The mask, the value where it is true and the value where it is not, by argument."""
+    return lambda call: [(call.given(names[0]), call.given(names[1]), call.given(names[2]))]
 
 
 ROWS = [
@@ -75,6 +83,7 @@ ROWS = [
         ("float", "half", "double", "bfloat16", "type", "type_as"),
         arguments=("input", "dtype"),
         acts=_keeps_values,
+        mask="same",
         staircase=staircase.unchanged,
         examples=(Example(lambda x: (x, torch.float32)),),
     ),
@@ -120,6 +129,7 @@ ROWS = [
         arguments=("condition", "input", "other"),
         method_arguments=("input", "condition", "other"),
         constant=("condition",),
+        chooses=_choice("condition", "input", "other"),
         examples=(
             Example(lambda x: (_MASK, x, torch.zeros(()))),
             Example(lambda x: (_MASK, x, x.roll(1, 2))),
@@ -132,6 +142,7 @@ ROWS = [
         MOVED_IF_ZERO("value"),
         arguments=("input", "mask", "value"),
         constant=("mask",),
+        chooses=_choice("mask", "value", "input"),
         examples=(Example(lambda x: (x, _MASK, 0.0)), Example(lambda x: (x, _MASK, -1.0))),
     ),
     Operation(
@@ -143,6 +154,7 @@ ROWS = [
         CHOSEN("input", "value"),
         arguments=("input", "index", "value"),
         constant=("index",),
+        chooses=_choice("index", "value", "input"),
         examples=(Example(lambda x: (x, (slice(None), 0), 0.0)),),
     ),
     *(
@@ -170,6 +182,7 @@ ROWS = [
         MIXED,
         arguments=("input", "mask", "source"),
         constant=("mask",),
+        chooses=_choice("mask", "value", "input"),
     ),
     Operation(
         "select_scatter",

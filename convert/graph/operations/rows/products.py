@@ -4,6 +4,8 @@ Matrix products with a constant become linear layers when a network is brought t
 form; what is left here has two factors that depend on the input.
 """
 
+from typing import Any
+
 import torch
 
 from spikeport.convert.graph.operations import staircase
@@ -28,6 +30,12 @@ def _turned(x: torch.Tensor) -> torch.Tensor:
     return x.flip(1).transpose(-1, -2)
 
 
+def _masked(call: Call) -> list[tuple[Any, Any, Any]]:
+    """Each factor may be a mask of the other."""
+    first, second = call.given("input"), call.given("other")
+    return [(second, first, 0.0), (first, second, 0.0)]
+
+
 ROWS = [
     Operation(
         "mul",
@@ -35,6 +43,7 @@ ROWS = [
         SCALED,
         ("multiply",),
         arguments=("input", "other"),
+        chooses=_masked,
         staircase=staircase.multiplied,
         examples=(
             Example(lambda x: (x, 0.5)),

@@ -1,5 +1,6 @@
 """Norms and other reductions, evaluated on the running mean."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -99,7 +100,7 @@ ROWS = [
         examples=(Example(lambda x: (x, (2, 3))),),
     ),
     _reduction("amin"),
-    _reduction("max", "min"),
+    replace(_reduction("max", "min"), of_two={"max": "maximum", "min": "minimum"}),
     Operation(
         "aminmax",
         "difference",
