@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.first_batch import signature_of, three_that_differ
 from spikeport.convert.graph.nodes import location
+from spikeport.convert.graph.notes import drop_notes
 from spikeport.convert.graph.roles import assign_roles, in_time
 from spikeport.convert.inputs import Input, Inputs, Signature, call, shapes, tensors_of
 from spikeport.convert.network import SpikingNetwork
@@ -139,6 +140,7 @@ def _convert(
         )
     graph.lint()
     network = SpikingNetwork(graph, root, tuple(tensors_of(example)[0].shape), {})
+    drop_notes(network)
     options = example.options if isinstance(example, Inputs) else {}
     network.signature = Signature(signature_of(model).arguments, options=options)
     if not network.neurons:

@@ -52,6 +52,7 @@ ROOMS: dict[str, str] = {
     "scripts/peers": "",
     "scripts/bench": "peers",
     "scripts/compare": "options",
+    "scripts/coverage/networks": "",
     "scripts/coverage": "options",
     "scripts/coverage/networks": "",
     "scripts/experiments": "options saved_network sweep_command bench",

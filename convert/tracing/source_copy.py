@@ -12,6 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
+from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.group_norm import open_group_norm
 from spikeport.convert.graph.recurrent import open_recurrent
 from spikeport.convert.tracing.attention import open_attention
@@ -38,12 +39,32 @@ def copied(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if unwrapped(module) is not module:
             memo[id(module)] = copy.deepcopy(unwrapped(module), memo)
-    root = copy.deepcopy(network, memo)
+    try:
+        root = copy.deepcopy(network, memo)
+    except Exception as cause:
+        raise ConversionError(_why_no_copy(network, cause)) from cause
     for module in root.modules():
         _hold_on_to_copies(module, memo)
     if any(module.training for module in root.modules()):
         root.eval()  # some copies are not what their original was
     return root
+
+
+def _why_no_copy(network: nn.Module, cause: Exception) -> str:
+    """The attribute that cannot be copied, if it is one."""
+    why = f"{type(cause).__name__}: {cause}"
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                if not name.startswith("_"):
+                    where = f"module '{path}'" if path else "the model"
+                    return (
+                        f"the model cannot be copied ({why}), and a conversion works on a copy: "
+                        f"delete the attribute '{name}' of {where}, or keep it elsewhere"
+                    )
+    return f"the model cannot be copied ({why}), and a conversion works on a copy"
 
 
 def _hold_on_to_copies(module: nn.Module, memo: dict[int, Any]) -> None:

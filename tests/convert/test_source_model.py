@@ -1,6 +1,7 @@
 """Converting leaves the source network as it was, and takes no part of it along by reference."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
-from spikeport.convert import KINDS, build
+from spikeport.convert import KINDS, ConversionError, build
 
 
 @pytest.fixture
@@ -136,3 +137,21 @@ def test_weights_made_in_a_hook_become_plain_ones(hooked, written, images, conve
 def test_a_network_that_is_one_layer(images, converted):
     snn = converted(nn.ReLU().eval(), images)
     assert (snn(images, 64) - images.relu()).abs().max() < 0.1
+
+
+def test_notes_on_layers_are_left_behind(images, converted):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.GELU()).eval()
+    for layer in model:
+        layer.note = lambda: None
+    snn = converted(model, images)
+    assert not any(hasattr(layer, "note") for layer in snn.modules())
+    assert all(hasattr(layer, "note") for layer in model)
+    assert torch.equal(pickle.loads(pickle.dumps(snn))(images, 2), snn(images, 2))
+
+
+def test_what_cannot_be_copied_is_named(images, converted, tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    with (tmp_path / "log").open("w") as file:
+        model[2].log = file
+        with pytest.raises(ConversionError, match="delete the attribute 'log' of module '2'"):
+            converted(model, images)

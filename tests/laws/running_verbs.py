@@ -141,7 +141,6 @@ def _set_levels(network: SpikingNetwork, x: Input, levels: int) -> None:
     network.analog(x, lambda name, current: largest.update({name: current.abs().max()}))
     for name, neuron in network.neurons.items():
         neuron.model = Neuron(levels, levels)
-        neuron.step.data = neuron.step[:0]  # levels are exact at one T; the limit is the clamp
         neuron.threshold.fill_(max(float(largest[name]), 1e-6) / levels)
         neuron.v0.copy_(neuron.threshold / 2)
         neuron.correction.data = neuron.correction[:0]
