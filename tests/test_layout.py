@@ -54,7 +54,6 @@ ROOMS: dict[str, str] = {
     "scripts/compare": "options",
     "scripts/coverage/networks": "",
     "scripts/coverage": "options",
-    "scripts/coverage/networks": "",
     "scripts/experiments": "options saved_network sweep_command bench",
 }
 NVIDIA = {"bindings", "core", "pathfinder"}  # the parts of `cuda` that are not ours
