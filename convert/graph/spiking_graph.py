@@ -68,8 +68,7 @@ class SpikingGraph(nn.Module):
                 if node.op == "placeholder":
                     node.meta["dtype"] = str(value.dtype).removeprefix("torch.")
             node.meta.pop("nn_module_stack", None)
-        # without the nodes that were erased on the way, which hold tensors that cannot be pickled
-        self.graph = copy.deepcopy(graph)
+        self.graph = graph
         name_nodes(self.graph)
         self._adopt(root)
         self.eval()

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import torch
+from recorded import recorded
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
@@ -81,25 +82,11 @@ def emitted(network: SpikingNetwork, x: Input, timesteps: int, chunk: int | None
     return {name: torch.cat(values) for name, values in parts.items()}, joined
 
 
-class _Recorded(Run):
-    """Keeps the values of all nodes."""
-
-    def __init__(self, network: SpikingNetwork, x: Input) -> None:
-        super().__init__(network, x, None)
-        self.found = tensors(list(self.static.values()))
-
-    def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
-        out = super()._in_time(node, values, steps)
-        self.found += tensors(out)
-        return out
-
-
 @torch.no_grad()
 def every_value(network: SpikingNetwork, x: Input, timesteps: int) -> list[Tensor]:
     """Of all nodes, at all timesteps, on torch."""
-    run = _Recorded(network, x)
-    run.wanted = timesteps
-    return [*run.found, *tensors(run.advance(timesteps)), *run.found]
+    run, outputs = recorded(network, x, timesteps)
+    return [*tensors([list(run.static.values()), list(run.found.values())]), *tensors(outputs)]
 
 
 @torch.no_grad()

@@ -18,16 +18,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from called_node import CHANGING, is_changing
 from positions import cloned, packed, unpacked
+from recorded import Recorded
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.encoded_network import as_presented
-from spikeport.convert.simulation.run import Run
 
-CHANGING = ("signal", "neuron", "weighted", "linear", "difference")
 MOST_POSITIONS = 1500  # of one value; a table of positions by positions is made for each operation
 PRODUCTS = {
     *("matmul", "mm", "bmm", "mv", "einsum", "addmm", "baddbmm", "addbmm", "addmv", "tensordot"),
@@ -71,37 +71,33 @@ def count(network: SpikingNetwork, x: Input, timesteps: Sequence[int]) -> Count:
     shown = as_presented(network)
     tried = _Tried(shown, first[:1])
     tried.check_size()
-    run = _Recorded(shown, first, lambda name, emitted: None)
+    run = Recorded(shown, first)
     run.signal, run.wanted = signal, max(timesteps)
     run.advance(run.wanted)
+    spikes_of = _emitted(run, run.wanted)
     found = Count()
     tried.count_multiplies(found)
     for T in timesteps:
         total = 0.0
-        for node, emitted in run.emitted.items():
+        for node, emitted in spikes_of.items():
             spikes = tried.spikes(node, emitted[:T])  # [B, positions]
             total += float((spikes.sum(0) * tried.fanout(node)).sum())
         found.accumulates[T] = total / len(first)
     return found
 
 
-class _Recorded(Run):
-    """Keeps what every source of spikes emits, by node."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.emitted: dict[fx.Node, Tensor] = {}
-
-    def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
-        before = self.state.get(node)
-        out = super()._in_time(node, values, steps)
-        emits = node.meta["role"] in ("neuron", "difference", "signal")
-        if emits and node.meta["spikes"] and isinstance(out, Tensor):
-            emitted = out.unflatten(0, (steps, -1))
-            if node.meta["role"] == "neuron":
-                emitted = self.network.neuron(str(node.target)).events(emitted, before)
-            self.emitted[node] = emitted
-        return out
+def _emitted(run: Recorded, timesteps: int) -> dict[fx.Node, Tensor]:
+    """The spikes of every source of spikes, [T, B, ...], by node."""
+    emitted: dict[fx.Node, Tensor] = {}
+    for node, value in run.found.items():
+        role = node.meta["role"]
+        emits = role in ("neuron", "difference", "signal") and node.meta["spikes"]
+        if emits and isinstance(value, Tensor):
+            emitted[node] = value.unflatten(0, (timesteps, -1))
+            if role == "neuron":
+                neuron = run.network.neuron(str(node.target))
+                emitted[node] = neuron.events(emitted[node], None)
+    return emitted
 
 
 class _Tried:
@@ -200,7 +196,7 @@ class _Tried:
         """What stands beside the tried argument: no spikes, and constants that are not 0."""
         if not isinstance(leaf, fx.Node):
             return fx.node.map_arg(leaf, values.__getitem__)
-        if _is_changing(leaf):
+        if is_changing(leaf):
             return pytree.tree_map_only(Tensor, torch.zeros_like, values[leaf])
         generator = torch.Generator().manual_seed(0)
 
@@ -333,10 +329,6 @@ class _Tried:
         return float(self._call(node, args, kwargs).double().sum())
 
 
-def _is_changing(node: Any) -> bool:
-    return isinstance(node, fx.Node) and node.meta["role"] in CHANGING
-
-
 def _is_data(node: fx.Node) -> bool:
     return node.meta["role"] in (*CHANGING, "static", "input")
 
@@ -344,7 +336,7 @@ def _is_data(node: fx.Node) -> bool:
 def _changing(node: fx.Node) -> Iterator[tuple[int, fx.Node]]:
     """Places among the flattened arguments, and nodes, of what changes in time."""
     for place, leaf in enumerate(pytree.tree_leaves((node.args, node.kwargs))):
-        if _is_changing(leaf):
+        if is_changing(leaf):
             yield place, leaf
 
 

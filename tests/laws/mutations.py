@@ -20,6 +20,10 @@ OPERATIONS = "convert/graph/operations"
 LAWS = "tests/laws/test_rows.py"
 RANDOM = "tests/laws/test_random_networks.py"
 ALIASES = "tests/convert/test_aliases.py"
+ARCHITECTURES = "tests/laws/test_architectures.py"
+ENCODINGS = "tests/convert/test_input_encoding.py"
+CLAIMS = "tests/laws/test_row_claims.py"
+GEOMETRIES = "tests/convert/test_engine_geometries.py"
 
 
 class Mutation(NamedTuple):
@@ -161,11 +165,10 @@ MUTATIONS = (
         "convert/graph/portable.py", "if isinstance(value, slice):", "if False:", LAWS, "getitem"
     ),
     Mutation(
-        "convert/graph/spiking_graph.py",
-        "self.graph = copy.deepcopy(graph)",
-        "self.graph = graph",
-        LAWS,
-        "relu or maxpool or max_pool",
+        "convert/simulation/encoded_network.py",
+        "graph = copy.deepcopy(network.graph)",
+        "graph = network.graph",
+        ENCODINGS,
     ),
     # lifting, neurons, planning
     Mutation("convert/tracing/lift_products.py", "constant[0] != constant[1]", "False", ALIASES),
@@ -187,22 +190,21 @@ MUTATIONS = (
         f"{OPERATIONS}/channels.py",
         "{first: other, other: first}.get(axis, axis)",
         "axis",
-        LAWS,
-        "transpose",
+        CLAIMS,
+        "channels",
     ),
     Mutation(
         "convert/simulation/native/plan.py",
         "first += part.meta",
         "first += 0 * part.meta",
-        LAWS,
-        "cat",
+        ARCHITECTURES,
+        "squeezenet or densenet",
     ),
     Mutation(
         f"{OPERATIONS}/windows.py",
         "kernel if stride == kernel and fits",
         "kernel if fits",
-        LAWS,
-        "avg_pool2d",
+        GEOMETRIES,
     ),
     Mutation("convert/simulation/run.py", "if emits(node):", "if False:", LAWS, "max_pool"),
 )

@@ -3,13 +3,12 @@
 from typing import Any
 
 import torch
+from called_node import is_changing
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.inputs import Input, tensors_of
-
-CHANGING = ("signal", "neuron", "weighted", "linear", "difference")
 
 
 @torch.no_grad()
@@ -59,8 +58,7 @@ def _difference(
     sums, before = state or ({}, None)
     sums = dict(sums)
     for place, source in enumerate(sources):
-        changes = isinstance(source, fx.Node) and source.meta["role"] in CHANGING
-        if changes and leaves[place].is_floating_point():
+        if is_changing(source) and leaves[place].is_floating_point():
             sums[place] = sums.get(place, 0.0) + leaves[place]
             leaves[place] = sums[place] / time
     args, kwargs = pytree.tree_unflatten(leaves, form)

@@ -82,3 +82,61 @@ def test_a_refusal_is_a_violation(converted, monkeypatch):
 def test_a_verb_that_there_is_not():
     with pytest.raises(AssertionError, match="no such verbs"):
         verbs.violations(None, None, None, only=["fly"])
+
+
+@pytest.mark.parametrize(
+    ("role", "operation", "only", "said"),
+    [
+        ("linear", "max_pool2d", "roles", "is called linear"),
+        ("linear", "max_pool2d", "decoding", "does not decode"),
+        ("weighted", "max_pool2d", "roles", "is called linear"),
+    ],
+)
+def test_a_wrong_role_is_noticed(converted, role, operation, only, said):
+    network, _, x = converted
+    changed = copy.deepcopy(network)
+    for node in changed.graph.nodes:
+        if node.meta.get("op") == operation:
+            node.meta["role"] = role
+    found = verbs.violations(changed, converted[1], x, only=[only])
+    assert said in found[0].message
+
+
+def test_spikes_that_are_none_are_noticed(converted):
+    network, model, x = converted
+    changed = copy.deepcopy(network)
+    for node in changed.graph.nodes:
+        if node.meta["role"] == "weighted":
+            node.meta["spikes"] = True
+    found = verbs.violations(changed, model, x, only=["roles"])
+    assert "is called spikes" in found[0].message
+
+
+def test_spikes_that_are_missed_are_noticed(converted):
+    network, model, x = converted
+    changed = copy.deepcopy(network)
+    for node in changed.graph.nodes:
+        if node.meta["role"] == "linear":
+            node.meta["spikes"] = False
+    found = verbs.violations(changed, model, x, only=["roles"])
+    assert "is not called spikes" in found[0].message
+
+
+def test_two_nodes_of_one_name_are_noticed(converted):
+    network, model, x = converted
+    changed = copy.deepcopy(network)
+    for node in changed.graph.nodes:
+        if node.meta["role"] == "weighted":
+            node.meta["name"] = "layer"
+    assert failing(changed, model, x, ["names"]) == {"names"}
+
+
+def test_a_neuron_that_keeps_back_spikes_is_noticed(converted, monkeypatch):
+    own = NeuronLayer.forward
+
+    def lazy(self, current, state=None):
+        out, after = own(self, 0.5 * current, state)
+        return out, after
+
+    monkeypatch.setattr(NeuronLayer, "forward", lazy)
+    assert failing(*converted, ["decoding"]) == {"decoding"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import keeping_verbs as keeping
 import measuring_verbs as measuring
 import running_verbs as running
+import stating_verbs as stating
 import torch
 from subject import Subject
 from torch import nn
@@ -24,6 +25,7 @@ from spikeport.convert.inputs import Input
 VERBS: dict[str, Callable[[Subject], None]] = {
     function.__name__.replace("_", " "): function
     for function in (
+        *(stating.names, stating.roles, stating.decoding),
         *(running.analog, running.float64, running.backend_torch, running.backend_auto),
         *(running.backend_cpu, running.backend_cuda, running.no_folding, running.convergence),
         *(running.anytime, running.batch_of_one, running.another_size, running.early_exit),

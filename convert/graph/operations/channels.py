@@ -53,6 +53,19 @@ def reversed_pair(call: Call, axis: int, before: Sequence[int], after: Sequence[
     return 1 - axis if len(before) == 2 else axis
 
 
+def matrix_transposed(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
+    """The axis after the last two have changed places, as in ``adjoint()``."""
+    last = len(after) - 1
+    return {last: last - 1, last - 1: last}.get(axis, axis)
+
+
+def turned(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
+    """The axis after ``rot90(k, dims)``: every second quarter turn exchanges two."""
+    first, other = (dim % len(before) for dim in call.given("dims", (0, 1)))
+    odd = call.given("k", 1) % 2 == 1
+    return {first: other, other: first}.get(axis, axis) if odd else axis
+
+
 def moved(call: Call, axis: int, before: Sequence[int], after: Sequence[int]) -> int:
     """The axis after ``movedim(source, destination)``."""
     pairs = [call.given(name) for name in ("source", "destination")]

@@ -5,10 +5,12 @@ from torch import nn
 
 from spikeport.convert.graph.operations.channels import (
     exchanged,
+    matrix_transposed,
     moved,
     permuted,
     reshaped,
     reversed_pair,
+    turned,
 )
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import MIXED, MOVED, PADDED
@@ -167,7 +169,7 @@ ROWS = [
         examples=(Example(lambda x: (x, 1, 2)),),
     ),
     _move("t", channels=reversed_pair),  # turns the batch away
-    _move("adjoint", examples=(_PLAIN,)),
+    _move("adjoint", channels=matrix_transposed, examples=(_PLAIN,)),
     _move(
         "movedim",
         "moveaxis",
@@ -267,7 +269,12 @@ ROWS = [
         arguments=("input", "*dims"),
         examples=(Example(lambda x: (x, (2, 3))),),
     ),
-    _move("rot90", arguments=("input", "k", "dims"), examples=(Example(lambda x: (x, 1, (2, 3))),)),
+    _move(
+        "rot90",
+        arguments=("input", "k", "dims"),
+        channels=turned,
+        examples=(Example(lambda x: (x, 1, (2, 3))), Example(lambda x: (x, 2, (2, 3)))),
+    ),
     Operation(
         "pad",
         "linear",
@@ -318,7 +325,7 @@ ROWS = [
         MOVED,
         arguments=("input", "name"),
         channels=lambda call, axis, before, after: (
-            {len(after) - 1: len(after) - 2, len(after) - 2: len(after) - 1}.get(axis, axis)
+            matrix_transposed(call, axis, before, after)
             if call.given("name") in ("mT", "mH")
             else len(after) - 1 - axis
             if call.given("name") in ("T", "H")

@@ -180,7 +180,7 @@ ROWS = [
             Example(lambda x: (x, None, 2), layer=lambda cls: cls(scale_factor=2)),
             Example(
                 lambda x: (x, (9, 7), None, "bilinear"),
-                layer=lambda cls: cls((9, 7)),
+                layer=lambda cls: cls((9, 7), **{"mode": "bilinear"} if cls is nn.Upsample else {}),
             ),
         ),
     ),
