@@ -16,9 +16,10 @@ SETTLED = 1e-3  # an error so small that rounding decides what it does next
 PAGE = """# Coverage
 
 Which models of timm and torchvision convert in one call, and how near they come to the source
-model; those of Hugging Face have [a page of their own](coverage_hugging_face.md). This page and
-`coverage.csv`, which has a line for each model, are written from the results of a sweep; no number
-in them is typed by hand. These commands go on where they stopped:
+model. Networks of Hugging Face have [a page of their own](coverage_hugging_face.md), and so have
+[detectors, segmenters, networks on clips, sound, sequences and graphs](coverage_others.md). This
+page and `coverage.csv`, which has a line for each model, are written from the results of a sweep;
+no number in them is typed by hand. These commands go on where they stopped:
 
     python -m spikeport.scripts.coverage.command run --steps survey convert
     python -m spikeport.scripts.coverage.command run --steps convert --group relu \\
