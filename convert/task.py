@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 from spikeport.convert.batches import Batch
 from spikeport.convert.errors import ConversionError
-from spikeport.convert.simulation.early_exit import is_scores
+from spikeport.convert.simulation.early_exit import class_scores, is_scores
 
 Task = Literal["classification", "values"]
 TASKS: tuple[str, ...] = get_args(Task)
@@ -29,7 +29,7 @@ def task_of(outputs: Any, batch: Batch) -> Task | None:
     if not is_scores(outputs):
         return "values"
     try:
-        labels = batch.labels(outputs.shape[1])
+        labels = batch.labels(class_scores(outputs).shape[1])
     except ConversionError:  # they name something else than classes of this output
         return None
     return "classification" if labels is not None and bool((labels >= 0).any()) else None

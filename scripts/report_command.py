@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Subset
 
 from spikeport.convert import ConversionError, SpikingNetwork
-from spikeport.convert.simulation.early_exit import is_scores
+from spikeport.convert.simulation.early_exit import class_scores, is_scores
 from spikeport.scripts.options import add_data, add_encoding, loader, timestep_list
 from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
 from spikeport.zoo.labels import class_names
@@ -94,4 +94,4 @@ def _class_names(images: Subset[Any], network: SpikingNetwork) -> list[str] | No
     if not coded and folders != ["."]:
         return folders
     outputs = network.analog(torch.zeros(1, *network.traced_shape[1:]))
-    return class_names(outputs.shape[1]) if is_scores(outputs) else None
+    return class_names(class_scores(outputs).shape[1]) if is_scores(outputs) else None

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,9 +13,10 @@ from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.inputs import Input
 from spikeport.convert.neurons.fields import require_integer
+from spikeport.convert.outputs import named_tensors
 from spikeport.convert.simulation.emitted import Watcher
 from spikeport.convert.simulation.readout import Readout
-from spikeport.convert.simulation.run import mean_between
+from spikeport.convert.simulation.run import map_tensors, mean_between
 from spikeport.convert.simulation.simulate import start_run
 
 Rule = Literal["gap", "confidence", "entropy"]
@@ -77,19 +79,32 @@ def measure(rule: Rule, scores: Tensor) -> Tensor:
 
 
 def is_scores(outputs: Any) -> bool:
-    """Whether a network's output is class scores, [B, K] with K >= 2."""
-    return isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+    """Whether a network's output is class scores, or has them in it; see ``class_scores``."""
+    return _scores(outputs) is not None
 
 
 def class_scores(outputs: Any) -> Tensor:
-    """The output of a classifier, see ``is_scores``; raises ConversionError for any other."""
-    if is_scores(outputs):
-        return outputs
+    """The class scores in an output, [B, K] with K >= 2.
+
+    They are the output itself, the only tensor in it, or its ``logits``.
+
+    Raises:
+        ConversionError: there are none.
+    """
+    found = _scores(outputs)
+    if found is not None:
+        return found
     kind = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
     raise ConversionError(
         "this needs a classifier with output [B, classes], two classes or more; the network "
         f"returns {kind}. Use network.anytime(x, timesteps) and a measure of your own."
     )
+
+
+def _scores(outputs: Any) -> Tensor | None:
+    named = named_tensors(outputs)
+    found = next(iter(named.values())) if len(named) == 1 else named.get("logits")
+    return found if found is not None and found.ndim == 2 and found.shape[1] > 1 else None
 
 
 @torch.no_grad()
@@ -103,7 +118,7 @@ def run_until_sure(
     outputs = torch.zeros(0, device=x.device)
     answers = _Answers(network, x, timesteps, exit, watch)
     for time, answer in answers:
-        scores = class_scores(answer)
+        scores = class_scores(network.as_source(answer))
         if not len(outputs):
             outputs = scores.new_zeros(batch, scores.shape[1])
         stops = exit.stops(scores) if time < timesteps else torch.ones_like(remaining).bool()
@@ -143,7 +158,8 @@ class _Answers:
                 self.until[time] = mean
             if time in self.starts:
                 begin = self.starts[time]
-                yield time, mean_between(begin, time, self.until[begin], mean) if begin else mean
+                between = partial(mean_between, begin, time)
+                yield time, map_tensors(between, self.until[begin], mean) if begin else mean
 
     def _advance_to(self, time: int) -> Any:
         while time - self.run.time > self.chunk:
@@ -154,4 +170,5 @@ class _Answers:
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the images only."""
         self.run.keep(rows)
-        self.until = {time: mean[rows] for time, mean in self.until.items()}
+        kept = partial(torch.index_select, dim=0, index=rows)
+        self.until = {time: map_tensors(kept, mean) for time, mean in self.until.items()}

@@ -64,7 +64,7 @@ class Data:
                 f"{own}; pass a teacher with the same answers, or plan=FineTuning(select=…) with "
                 "the part to train"
             )
-        return int(answer.shape[1]) if is_scores(answer) else None
+        return int(answer.shape[1]) if isinstance(answer, Tensor) and is_scores(answer) else None
 
     @property
     def device(self) -> torch.device:

@@ -86,7 +86,7 @@ class _Tally:
 
     def add(self, batch: Batch, answers: list[Any]) -> None:
         """Take up one batch; ``answers`` at each T."""
-        scores = is_scores(answers[0])
+        scores = isinstance(answers[0], Tensor) and is_scores(answers[0])
         labels = known_labels(batch, answers[0].shape[1] if scores else None)
         other = batch.target if labels is None and has_targets(batch.target) else None
         if labels is None and self.losses and (other is not None or not scores):

@@ -14,7 +14,7 @@ from spikeport.convert.batches import Batch
 from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.inputs import Input, call
-from spikeport.convert.simulation.early_exit import EarlyExit, is_scores
+from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantized import bits, quantized
@@ -189,11 +189,11 @@ class _Baseline:
         self.errors.add_source(expected)
         self.errors.add(0, found, expected)
         if is_scores(expected):
-            best = found.argmax(1)
+            best = class_scores(found).argmax(1)
             labels = torch.full_like(best, -1) if labels is None else labels
             self.labelled += int((labels >= 0).sum())
             self.correct += int((best == labels).sum())
-            self.agreed += int((best == expected.argmax(1)).sum())
+            self.agreed += int((best == class_scores(expected).argmax(1)).sum())
 
     def rows(
         self, name: str, table: EnergyTable, dense: float, neurons: float, classifies: bool

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert.inputs import Input
-from spikeport.convert.simulation.early_exit import is_scores
+from spikeport.convert.simulation.early_exit import class_scores, is_scores
 from spikeport.report.sweeping.sweep import Answers
 
 EXAMPLES = 12
@@ -61,8 +61,10 @@ class Differences:
     def add(self, answers: Answers) -> None:
         """Take up one batch."""
         if is_scores(answers.source):
-            self.classes = answers.source.shape[1]
-            source, spiking = _best(answers.source), _best(answers.spiking[self.timesteps])
+            scores = class_scores(answers.source)
+            self.classes = scores.shape[1]
+            source = _best(scores)
+            spiking = _best(class_scores(answers.spiking[self.timesteps]))
             for row, (ours, theirs) in enumerate(zip(spiking, source, strict=True)):
                 self.counts[theirs.index, ours.index] += 1
                 if ours.index != theirs.index:

@@ -161,14 +161,15 @@ class _SweepTally:
         self.labelled += int((labels >= 0).sum())
         self.images += len(still)
         if self.scores:
-            self.source_correct += int((source.argmax(1) == labels).sum())
+            classes = class_scores(source).argmax(1)
+            self.source_correct += int((classes == labels).sum())
         self.so_far.clear()
         spiking = {}
         for time, outputs in self.network.readouts(images, self.wanted, watch=self._watch):
             self.errors.add(time, outputs, source)
             if self.scores:
-                prediction = outputs.argmax(1)
-                self.agreed[time] += int((prediction == source.argmax(1)).sum())
+                prediction = class_scores(outputs).argmax(1)
+                self.agreed[time] += int((prediction == classes).sum())
                 self.correct[time] += int((prediction == labels).sum())
             if self.on_batch:
                 spiking[time] = outputs
@@ -280,7 +281,7 @@ def class_labels(batch: Batch, answers: Any) -> Tensor | None:
     """
     if batch.target is None or not is_scores(answers):
         return None
-    labels = batch.labels(answers.shape[1])
+    labels = batch.labels(class_scores(answers).shape[1])
     if labels is None:
         warnings.warn(
             "the targets are no class labels [B] or one-hot rows [B, K]: accuracy is left out",
