@@ -1,5 +1,6 @@
 """Attributes that other tools have left on layers: a converted network's layers are plain."""
 
+import torch
 from torch import nn
 
 from spikeport.convert.graph.operations.table import row_of_layer
@@ -15,7 +16,8 @@ def drop_notes(root: nn.Module) -> None:
         row = row_of_layer(type(module))
         if row is None or type(module) not in row.layers:
             continue
-        own = vars(row.examples[0].layer(type(module)))
+        with torch.device("meta"):  # draws no random numbers
+            own = vars(row.examples[0].layer(type(module)))
         notes = set(vars(module)) - set(own) - {"forward"}  # which may do what no layer does
         for name in notes:
             if not name.startswith("_"):

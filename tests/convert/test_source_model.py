@@ -155,3 +155,9 @@ def test_what_cannot_be_copied_is_named(images, converted, tmp_path):
         model[2].log = file
         with pytest.raises(ConversionError, match="delete the attribute 'log' of module '2'"):
             converted(model, images)
+
+
+def test_conversion_draws_no_random_numbers(model, images, converted):
+    before = torch.get_rng_state()
+    converted(model, images)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -255,6 +255,9 @@ def test_without_cupy_one_line_says_so(monkeypatch):
         device = torch.device("cuda")
         requires_grad = False
 
+        def tensors(self):
+            return [self]
+
     snn, _ = network()
     monkeypatch.setitem(sys.modules, "cupy", None)
     with torch.no_grad(), pytest.warns(UserWarning, match="torch's own operations") as said:
