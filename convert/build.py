@@ -57,10 +57,13 @@ def build(
             them are listed); the graph does not compute what the model computes.
     """
     check_source(model)
+    convert = partial(
+        _convert, neuron=neuron, analog_bottlenecks=analog_bottlenecks, simplify=simplify
+    )
     # at full precision, also where a training loop calls this in an autocast region
     with torch.autocast(example.device.type, enabled=False):
         try:
-            return _checked(model, example, neuron, analog_bottlenecks, simplify)
+            return _checked(model, example, convert)
         except Exception as cause:
             if isinstance(example, Tensor) and is_single_image(model, example):
                 raise ConversionError(
@@ -72,16 +75,10 @@ def build(
 
 
 def _checked(
-    model: nn.Module,
-    example: Input,
-    neuron: NeuronModel,
-    analog_bottlenecks: bool,
-    simplify: Callable[[nn.Module], None] | None,
+    model: nn.Module, example: Input, convert: Callable[[nn.Module, Input], SpikingNetwork]
 ) -> SpikingNetwork:
+    """The network that ``convert`` makes, if it computes what the model computes."""
     example = three_that_differ(example)  # or a mix of them could not be seen
-    convert = partial(
-        _convert, neuron=neuron, analog_bottlenecks=analog_bottlenecks, simplify=simplify
-    )
     network = convert(model, example)
     if _worst_difference(model, network, example)[0] > TOLERANCE:
         # deep networks amplify float32's rounding, also that of the folded weights

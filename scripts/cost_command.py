@@ -13,7 +13,13 @@ from spikeport.scripts.options import (
     memory,
     positive,
 )
-from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
+from spikeport.scripts.saved_network import (
+    add_network,
+    add_reference,
+    fresh_images,
+    load_for_images,
+    reference,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Count what a spiking network does for one answer, and what its source network "
         "does dense, with zeros skipped, and with as few levels. Energy is an estimate."
     )
-    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_network(parser)
     add_data(parser, 100, "to evaluate on; the calibration images among them are left out")
     parser.add_argument(
         "-T", "--timesteps", type=positive, required=True, metavar="T", help="timesteps"

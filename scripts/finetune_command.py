@@ -20,7 +20,7 @@ from spikeport.finetune.training.optimization import ALGORITHMS, Optimization
 from spikeport.finetune.training.plan import FineTuning
 from spikeport.finetune.tuning import finetune
 from spikeport.scripts.options import add_data, fingerprints, positive, timestep_list, together
-from spikeport.scripts.saved_network import load_for_images
+from spikeport.scripts.saved_network import add_network, load_for_images
 from spikeport.zoo.checkpoints import load_model
 from spikeport.zoo.images import image_folder, split
 
@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Fit the thresholds to T, train with surrogate gradients, save. Several "
         "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli finetune …"
     )
-    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_network(parser)
     add_data(parser, None, "to train on; they are then left out of sweeps")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write")
     _add_time(parser)

@@ -4,7 +4,13 @@ import argparse
 
 from spikeport.report.inspecting.inspection import FORMATS
 from spikeport.scripts.options import add_data, add_output, loader, positive
-from spikeport.scripts.saved_network import add_reference, fresh_images, load_for_images, reference
+from spikeport.scripts.saved_network import (
+    add_network,
+    add_reference,
+    fresh_images,
+    load_for_images,
+    reference,
+)
 from spikeport.zoo.pipeline import inspect
 
 IMAGES = 16
@@ -16,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Simulate a few images, split the output error over layers and causes, and "
         "measure what each layer would win with exact values. Needs no labels."
     )
-    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_network(parser)
     add_data(parser, IMAGES, "to simulate; the calibration images among them are left out")
     parser.add_argument(
         "-T",

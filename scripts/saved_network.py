@@ -15,6 +15,11 @@ from spikeport.zoo.images import image_folder, split
 ITSELF = ""
 
 
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """The file that a command reads."""
+    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+
+
 def add_reference(parser: argparse.ArgumentParser) -> None:
     """--reference and --reference-checkpoint."""
     parser.add_argument(

@@ -20,6 +20,7 @@ from spikeport.scripts.options import (
     together,
 )
 from spikeport.scripts.saved_network import (
+    add_network,
     add_reference,
     fresh_images,
     hold_out,
@@ -34,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Simulate once to the largest T; print and save the curve. Several "
         "processes: torchrun --nproc_per_node=N -m spikeport.scripts.cli sweep …"
     )
-    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_network(parser)
     add_data(parser, None, "to evaluate on; the calibration images among them are left out")
     parser.add_argument(
         "-T",

@@ -36,7 +36,7 @@ ROOMS: dict[str, str] = {
         "call channels einstein lifted macs operation spikes staircase windows"
     ),
     "convert/tracing": "errors graph output_types",
-    "convert/simulation": "errors graph inputs neurons",
+    "convert/simulation": "errors graph inputs neurons outputs",
     "convert/simulation/gpu": "emitted run",
     "convert/simulation/native": "emitted run",
     "convert/saving": "errors files graph inputs neurons network output_types simulation",

@@ -18,23 +18,19 @@ from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_
 from spikeport.convert.simulation.run import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantized import bits, quantized
-from spikeport.report.number_format import significant
 from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
-from spikeport.report.sweeping.curve import calibration_notes, cells, shown
+from spikeport.report.sweeping.curve import COLUMNS as OF_CURVES
+from spikeport.report.sweeping.curve import Column, calibration_notes, cells, shown
 from spikeport.report.sweeping.output_errors import OutputErrors
 from spikeport.report.sweeping.sweep import class_labels, evaluation_data, sweep
 from spikeport.report.writing import Formats, write, write_json
 
 MEASURES = ("top1", "agreement", "output_error", "output_errors")
-COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+COLUMNS: dict[str, Column] = {
     "network": ("network", "{}".format),
-    "top1": ("top-1", "{:.3f}".format),
-    "agreement": ("agreement", "{:.3f}".format),
-    "output_error": ("output error", "{:.3f}".format),
-    "acs": ("ACs", "{:.3g}".format),
-    "macs": ("MACs", "{:.3g}".format),
+    **{key: OF_CURVES[key] for key in ("top1", "agreement", "output_error", "acs", "macs")},
     "updates": ("neuron updates", "{:.3g}".format),
-    "energy_uj": ("energy est. (µJ)", significant),
+    "energy_uj": OF_CURVES["energy_uj"],
     "table": ("numbers", "{}".format),
 }
 

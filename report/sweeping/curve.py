@@ -12,8 +12,9 @@ from spikeport.report.writing import Formats, pictures, write, write_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# by key of a row: heading, and how it is written
-COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+Column = tuple[str, Callable[[Any], str]]  # heading, and how a value is written
+
+COLUMNS: dict[str, Column] = {  # by key of a row
     "timesteps": ("T", "{:d}".format),
     "top1": ("top-1", "{:.3f}".format),
     "agreement": ("agreement", "{:.3f}".format),

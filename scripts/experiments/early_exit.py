@@ -17,14 +17,14 @@ from torch import Tensor
 from spikeport.convert.simulation.early_exit import EarlyExit
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
 from spikeport.scripts.options import add_data, loader, positive, timestep_list
-from spikeport.scripts.saved_network import fresh_images, hold_out, load_for_images
+from spikeport.scripts.saved_network import add_network, fresh_images, hold_out, load_for_images
 from spikeport.scripts.sweep_command import add_exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Calibrate, evaluate, print one line for each interval between decisions."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("network", metavar="NET", help="file from `spikeport convert`")
+    add_network(parser)
     add_data(parser, 500, "to set the threshold on and to evaluate on")
     parser.add_argument("-T", "--timesteps", type=positive, default=32, metavar="T")
     parser.add_argument("--every", type=timestep_list, default=(1, 2, 4), metavar="N,N,…")

@@ -1,10 +1,10 @@
 """A network with a layer of every kind, small ones of one kind, and data for them."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
+
+from tests.same_start import same_start as same_start
 
 
 class Everything(nn.Module):
@@ -60,13 +60,3 @@ def data() -> list[Tensor]:
     """Three batches of [6, 3, 6, 6]."""
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(6, 3, 6, 6, generator=generator) for _ in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    """One seed; and one thread, because these networks are too small to be worth two."""
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import KINDS, Neuron, SpikingNetwork, build
 from spikeport.convert.neurons.model import CLASSES
+from tests.same_start import same_start as same_start
 
 
 class Written(nn.Module):
@@ -80,16 +81,6 @@ written_fixture = _given(Written)
 calibrate_fixture = _given(calibrate)
 converted_fixture = _given(converted)
 randomise_fixture = _given(randomise)
-
-
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    """One seed; and one thread, because these networks are too small to be worth two."""
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from spikeport.convert import KINDS, build
 from spikeport.cpu.loader import why_unavailable
+from tests.convert.grid import on_grid, rounded
 
 pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
-GRID = 1 / 32
 FEATURES = 8
 
 
@@ -96,18 +96,8 @@ CIRCUMSTANCES = {
 }
 
 
-@torch.no_grad()
-def on_grid(snn):
-    for name, parameter in snn.named_parameters():
-        if name.endswith((".threshold", ".v0")):
-            parameter.fill_(0.5 if name.endswith("threshold") else 0.25)
-        else:
-            parameter.copy_((parameter / GRID).round() * GRID)
-    return snn
-
-
 def images(rank: int) -> Tensor:
-    return (torch.randn(3, 3, *[5, 4, 6][: rank - 2]) / GRID).round() * GRID
+    return rounded(torch.randn(3, 3, *[5, 4, 6][: rank - 2]))
 
 
 def outputs(snn, x: Tensor, backend: str) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spikeport.convert import KINDS, ConversionError, build
 from spikeport.cpu.loader import why_unavailable
+from tests.convert.grid import on_grid, rounded
 
 pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
 GRID = 1 / 16
@@ -70,16 +71,6 @@ def networks(draw: st.DrawFn) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*layers).eval(), count
 
 
-@torch.no_grad()
-def on_grid(snn):
-    for name, parameter in snn.named_parameters():
-        if name.endswith((".threshold", ".v0")):
-            parameter.fill_(0.5 if name.endswith("threshold") else 0.25)
-        else:
-            parameter.copy_((parameter / GRID).round() * GRID)
-    return snn
-
-
 def outcome(snn, x: Tensor, backend: str) -> Tensor | str:
     """What the network returns at every timestep, or that it cannot."""
     snn.backend = backend
@@ -94,9 +85,9 @@ def require_same(model: nn.Module, shapes: list[tuple[int, ...]]) -> None:
         snn = build(model, torch.randn(3, 2, *[40] * len(shapes[0])), KINDS["multi-level"])
     except ConversionError:
         return
-    on_grid(snn)
+    on_grid(snn, GRID)
     for shape in shapes:
-        x = (torch.randn(3, 2, *shape) / GRID).round() * GRID
+        x = rounded(torch.randn(3, 2, *shape), GRID)
         wanted, found = (outcome(snn, x, backend) for backend in ("torch", "cpu"))
         if isinstance(wanted, str):
             assert found == wanted
@@ -126,9 +117,9 @@ def test_a_pool_without_pixels_has_no_value_on_any_backend():
     pool = nn.MaxPool2d(2, stride=2, padding=1, dilation=2)
     layers = [nn.Conv2d(2, 5, 1), nn.ReLU(), pool, nn.Conv2d(5, 4, 1), nn.ReLU(), pool]
     model = nn.Sequential(*layers, nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Flatten(2)).eval()
-    snn = on_grid(build(model, torch.randn(3, 2, 9, 9), KINDS["signed"]))
+    snn = on_grid(build(model, torch.randn(3, 2, 9, 9), KINDS["signed"]), GRID)
     for size, lost in (((9, 9), False), ((1, 1), True), ((4, 1), True), ((9, 9), False)):
-        x = (torch.randn(3, 2, *size) / GRID).round() * GRID
+        x = rounded(torch.randn(3, 2, *size), GRID)
         wanted = outcome(snn, x, "torch")
         assert bool(wanted.isnan().any()) == lost
         for backend in ("cpu", "auto"):
@@ -144,7 +135,7 @@ def test_dilated_convolutions_that_torch_computes_for_contiguous_maps_only(kerne
     rest = [nn.AdaptiveAvgPool2d(1), nn.ReLU(), nn.Flatten(), nn.Linear(5, 3)]
     model = nn.Sequential(*first, dilated, *rest).eval()
     for width in (1, 2):
-        x = (torch.randn(6, 2, 2, width) / GRID).round() * GRID
-        snn = on_grid(build(model, x, KINDS["multi-level"]))
+        x = rounded(torch.randn(6, 2, 2, width), GRID)
+        snn = on_grid(build(model, x, KINDS["multi-level"]), GRID)
         wanted = outcome(snn, x, "torch")
         torch.testing.assert_close(outcome(snn, x, "cpu"), wanted)

@@ -10,9 +10,9 @@ from spikeport.convert.simulation.native.layers import KEPT, layers_of
 from spikeport.convert.simulation.native.plan import Current, Plan
 from spikeport.cpu.loader import why_unavailable
 from spikeport.cpu.streams import Levels
+from tests.convert.grid import on_grid, rounded
 
 pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
-GRID = 1 / 32
 
 
 class Everything(nn.Module):
@@ -44,14 +44,12 @@ class Everything(nn.Module):
 
 
 @torch.no_grad()
-def on_grid(snn):
-    """Weights and thresholds for which every sum is exact in any order."""
+def random_on_grid(snn):
+    """Random weights of which every sum is exact."""
     for name, parameter in snn.named_parameters():
-        if name.endswith((".threshold", ".v0")):
-            parameter.fill_(0.5 if name.endswith("threshold") else 0.25)
-        else:
-            parameter.copy_((parameter.normal_(0, 0.2) / GRID).round() * GRID)
-    return snn
+        if not name.endswith((".threshold", ".v0")):
+            parameter.normal_(0, 0.2)
+    return on_grid(snn)
 
 
 def spikes_of(snn, x, backend, timesteps=11, chunk=4):
@@ -69,8 +67,8 @@ def spikes_of(snn, x, backend, timesteps=11, chunk=4):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [kind for kind, model in KINDS.items() if model.native_rule])
 def test_every_neuron_spikes_as_with_torch(kind):
-    x = (torch.randn(2, 3, 16, 16) / GRID).round() * GRID
-    snn = on_grid(build(Everything().eval(), x, KINDS[kind]))
+    x = rounded(torch.randn(2, 3, 16, 16))
+    snn = random_on_grid(build(Everything().eval(), x, KINDS[kind]))
     expected, found = spikes_of(snn, x, "torch"), spikes_of(snn, x, "cpu")
     assert list(found) == list(expected)
     for name in expected:
@@ -149,8 +147,8 @@ def test_average_pools_before_weights(name, kind, written, images):
         hidden=nn.Linear(4 * side * width, 6),
         last=nn.Linear(6 if function is dense else 4 * side * width, 5),
     )
-    x = (images / GRID).round() * GRID
-    snn = on_grid(build(model, x, KINDS[kind]))
+    x = rounded(images)
+    snn = random_on_grid(build(model, x, KINDS[kind]))
     snn.conv.weight.mul_(4)
     assert bool(loose_parts(snn)) != native
     expected, found = spikes_of(snn, x, "torch"), spikes_of(snn, x, "cpu")
@@ -165,7 +163,7 @@ def test_average_pools_before_weights(name, kind, written, images):
 def test_pools_that_do_not_fit_a_call_are_left_to_torch(written, images):
     layers = {"conv2": nn.Conv2d(4, 4, 1), "last": nn.Linear(16, 5)}
     model = written(squeeze, pool=nn.AdaptiveAvgPool2d(2), **layers)
-    snn = on_grid(build(model, images, KINDS["if"]))
+    snn = random_on_grid(build(model, images, KINDS["if"]))
     assert loose_parts(snn) == []
     x = torch.randn(2, 3, 9, 12)
     expected, found = spikes_of(snn, x, "torch"), spikes_of(snn, x, "cpu")
@@ -176,8 +174,8 @@ def test_pools_that_do_not_fit_a_call_are_left_to_torch(written, images):
 
 @torch.no_grad()
 def test_dense_layers_give_the_same_spikes(monkeypatch):
-    x = (torch.randn(2, 3, 16, 16) / GRID).round() * GRID
-    snn = on_grid(build(Everything().eval(), x, KINDS["signed"]))
+    x = rounded(torch.randn(2, 3, 16, 16))
+    snn = random_on_grid(build(Everything().eval(), x, KINDS["signed"]))
     expected = spikes_of(snn, x, "torch")
     monkeypatch.setattr(
         "spikeport.convert.simulation.native.run.dense_above", lambda layer, levels: 0.0
@@ -223,9 +221,9 @@ CHANGES = {
 @torch.no_grad()
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_is_seen(change, written, images):
-    x = (images / GRID).round() * GRID
+    x = rounded(images)
     model = written(lambda self, x: self.conv2(self.conv(x).relu()).relu().mean((2, 3)))
-    snn = on_grid(build(model, x, KINDS["multi-level"]))
+    snn = random_on_grid(build(model, x, KINDS["multi-level"]))
     for neuron in snn.neurons.values():
         neuron.threshold.copy_(torch.tensor([0.125, 0.25, 0.5, 1.0]))
         neuron.v0.copy_(torch.tensor([0.0, 0.125, 0.25, 0.5]))
@@ -242,7 +240,7 @@ def test_every_change_is_seen(change, written, images):
 def test_sizes_that_do_not_come_again_are_forgotten(written, images):
     layers = {"conv2": nn.Conv2d(4, 4, 1), "last": nn.Linear(4, 5)}
     model = written(squeeze, pool=nn.AdaptiveAvgPool2d(1), **layers)
-    snn = on_grid(build(model, images, KINDS["if"]))
+    snn = random_on_grid(build(model, images, KINDS["if"]))
     snn.backend = "cpu"
     for size in range(8, 20):
         snn(torch.randn(1, 3, size, 9), 2)
@@ -335,8 +333,8 @@ class Sequences(nn.Module):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["if", "multi-level"])
 def test_sequences_run_on_packed_spikes(kind):
-    x = (torch.randn(2, 3, 16) / GRID).round() * GRID
-    snn = on_grid(build(Sequences().eval(), x, KINDS[kind]))
+    x = rounded(torch.randn(2, 3, 16))
+    snn = random_on_grid(build(Sequences().eval(), x, KINDS[kind]))
     plan = Plan(snn)
     assert plan.packed >= {node for node in snn.graph.nodes if node.meta["role"] == "neuron"}
     assert loose_parts(snn) == []

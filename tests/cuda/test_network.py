@@ -134,17 +134,22 @@ class TwoReaders(nn.Module):
         return self.left(x) + self.last(self.right(x).relu())
 
 
+def require_the_same_on_both(snn, x):
+    """Raise AssertionError unless the kernels give torch's outputs, in chunks of two timesteps."""
+    outputs = []
+    for backend in ("torch", "cuda"):
+        snn.backend = backend
+        outputs.append(snn(x, 7, 2))
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 def test_spikes_that_the_output_and_another_layer_read(cupy):
     x = torch.randn(3, 6)
     snn = build(TwoReaders().eval(), x, KINDS["signed"])
     for neuron in snn.neurons.values():
         neuron.threshold.fill_(0.7)
-    outputs = []
-    for backend in ("torch", "cuda"):
-        snn.backend = backend
-        outputs.append(snn(x, 7, 2))
-    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+    require_the_same_on_both(snn, x)
 
 
 @torch.no_grad()
@@ -152,11 +157,7 @@ def test_correction_currents(cupy):
     snn, x = network()
     for neuron in snn.neurons.values():
         neuron.correction.data = torch.randn(3, neuron.channels) * 0.1
-    outputs = []
-    for backend in ("torch", "cuda"):
-        snn.backend = backend
-        outputs.append(snn(x, 7, 2))
-    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+    require_the_same_on_both(snn, x)
 
 
 @torch.no_grad()

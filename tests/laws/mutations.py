@@ -174,8 +174,8 @@ MUTATIONS = (
     Mutation("convert/tracing/lift_products.py", "constant[0] != constant[1]", "False", ALIASES),
     Mutation(
         f"{OPERATIONS}/lifted.py",
-        "weight.shape[1] * groups,\n            weight.shape[0],",
-        "weight.shape[1],\n            weight.shape[0],",
+        "(weight.shape[1] * groups, weight.shape[0])",
+        "(weight.shape[1], weight.shape[0])",
         LAWS,
         "conv",
     ),

@@ -102,24 +102,18 @@ def test_a_wrong_role_is_noticed(converted, role, operation, only, said):
     assert said in found[0].message
 
 
-def test_spikes_that_are_none_are_noticed(converted):
+@pytest.mark.parametrize(
+    ("role", "spikes", "said"),
+    [("weighted", True, "is called spikes"), ("linear", False, "is not called spikes")],
+)
+def test_wrong_spikes_are_noticed(converted, role, spikes, said):
     network, model, x = converted
     changed = copy.deepcopy(network)
     for node in changed.graph.nodes:
-        if node.meta["role"] == "weighted":
-            node.meta["spikes"] = True
+        if node.meta["role"] == role:
+            node.meta["spikes"] = spikes
     found = verbs.violations(changed, model, x, only=["roles"])
-    assert "is called spikes" in found[0].message
-
-
-def test_spikes_that_are_missed_are_noticed(converted):
-    network, model, x = converted
-    changed = copy.deepcopy(network)
-    for node in changed.graph.nodes:
-        if node.meta["role"] == "linear":
-            node.meta["spikes"] = False
-    found = verbs.violations(changed, model, x, only=["roles"])
-    assert "is not called spikes" in found[0].message
+    assert said in found[0].message
 
 
 def test_two_nodes_of_one_name_are_noticed(converted):

@@ -6,21 +6,15 @@ import sys
 
 import pytest
 import torch
-from PIL import Image
 
 from spikeport.convert.saving.container import load
 from spikeport.scripts.cli import main
+from tests.scripts.image_folder import write_images
 
 
 @pytest.fixture
 def folder(tmp_path):
-    torch.manual_seed(0)
-    for label in ("0", "7"):
-        (tmp_path / "images" / label).mkdir(parents=True)
-        for index in range(4):
-            pixels = (torch.rand(72, 80, 3) * 255).byte().numpy()
-            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{index}.png")
-    return tmp_path / "images"
+    return write_images(tmp_path, 72, 80)
 
 
 @pytest.fixture

@@ -8,24 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch.distributed.run import get_args_parser
 
 from spikeport.convert.saving.container import load
 from spikeport.scripts import finetune_command, sweep_command
 from spikeport.scripts.cli import main
 from spikeport.scripts.finetune_command import _Augmented, _Kept
+from tests.scripts.image_folder import write_images
 
 
 @pytest.fixture
 def folder(tmp_path):
-    torch.manual_seed(0)
-    for label in ("0", "7"):
-        (tmp_path / "images" / label).mkdir(parents=True)
-        for index in range(4):
-            pixels = (torch.rand(32, 32, 3) * 255).byte().numpy()
-            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{index}.png")
-    return tmp_path / "images"
+    return write_images(tmp_path, 32, 32)
 
 
 def test_it_trains_and_saves(folder, tmp_path, capsys):

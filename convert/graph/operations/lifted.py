@@ -18,42 +18,24 @@ def linear(call: Call) -> nn.Module:
 
 
 def convolution(cls: Any) -> Lift:
-    """``F.conv2d(x, weight, …)`` and its like, as a layer of the class."""
+    """``F.conv2d(x, weight, …)`` and its like, also transposed ones, as a layer of the class."""
+    # the weights of transposed ones are [C in, C out / groups, ...]
+    turned = issubclass(cls, nn.modules.conv._ConvTransposeNd)
 
     def lift(call: Call) -> nn.Module:
         weight, bias = call.argument("weight"), call.argument("bias")
         groups = call.argument("groups", 1)
+        channels = (weight.shape[1] * groups, weight.shape[0])
+        more = {"output_padding": call.argument("output_padding", 0)} if turned else {}
         layer = cls(
-            weight.shape[1] * groups,
-            weight.shape[0],
+            *(reversed(channels) if turned else channels),
             tuple(weight.shape[2:]),
             call.argument("stride", 1),
             call.argument("padding", 0),
-            call.argument("dilation", 1),
-            groups,
-            bias is not None,
-        )
-        return _with_weights(layer, weight, bias)
-
-    return lift
-
-
-def transposed_convolution(cls: Any) -> Lift:
-    """``F.conv_transpose2d(x, weight, …)`` and its like, as a layer of the class."""
-
-    def lift(call: Call) -> nn.Module:
-        weight, bias = call.argument("weight"), call.argument("bias")
-        groups = call.argument("groups", 1)
-        layer = cls(
-            weight.shape[0],
-            weight.shape[1] * groups,
-            tuple(weight.shape[2:]),
-            call.argument("stride", 1),
-            call.argument("padding", 0),
-            call.argument("output_padding", 0),
-            groups,
-            bias is not None,
-            call.argument("dilation", 1),
+            dilation=call.argument("dilation", 1),
+            groups=groups,
+            bias=bias is not None,
+            **more,
         )
         return _with_weights(layer, weight, bias)
 

@@ -1,11 +1,11 @@
 """Layers with weights: convolutions, linear and recurrent layers, embeddings."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spikeport.convert.graph.channel_affine import ChannelAffine
 from spikeport.convert.graph.operations import lifted
-from spikeport.convert.graph.operations.channels import last, second
+from spikeport.convert.graph.operations.channels import ChannelRule, last, second
 from spikeport.convert.graph.operations.macs import of_bilinear, of_recurrence, of_weights
 from spikeport.convert.graph.operations.operation import Example, Operation
 from spikeport.convert.graph.operations.spikes import MIXED
@@ -46,48 +46,62 @@ _RECURRENT = (
 _CELL = ("input_size", "hidden_size", "bias")
 
 
-def _convolution(dims: int, cls: type[nn.Module], *others: type[nn.Module]) -> Operation:
-    shape = (4, 9) if dims == 1 else (4, 6, 6) if dims == 2 else (4, 3, 4, 4)
-    kernel = torch.linspace(-1, 1, 4 * 2 * 3**dims).view(4, 2, *[3] * dims)
+def _weighted(
+    name: str,
+    layers: dict[type[nn.Module], tuple[str, ...]],
+    arguments: tuple[str, ...],
+    channels: ChannelRule,
+    lift: lifted.Lift,
+    example: Example,
+) -> Operation:
+    """A layer with synapses, whose function becomes one where its weights are constant."""
     return Operation(
-        f"conv{dims}d",
+        name,
         "weighted",
         MIXED,
-        layers=dict.fromkeys((cls, *others), _CONV),
-        arguments=_CALL,
+        layers=layers,
+        arguments=arguments,
         constant=("weight", "bias"),
-        channels=second,
+        channels=channels,
         macs=of_weights,
-        lift=lifted.convolution(cls),
-        examples=(
-            Example(
-                lambda x: (x, kernel, None, 2, 1, 1, 2),
-                shape,
-                layer=lambda cls: cls(4, 4, 3, 2, 2 if cls is not Conv2dSame else 0, 2, 2),
-            ),
+        lift=lift,
+        examples=(example,),
+    )
+
+
+def _kernel(dims: int) -> Tensor:
+    """Weights for two groups of 4 channels."""
+    return torch.linspace(-1, 1, 4 * 2 * 3**dims).view(4, 2, *[3] * dims)
+
+
+def _convolution(dims: int, cls: type[nn.Module], *others: type[nn.Module]) -> Operation:
+    shapes = {1: (4, 9), 2: (4, 6, 6), 3: (4, 3, 4, 4)}
+    return _weighted(
+        f"conv{dims}d",
+        dict.fromkeys((cls, *others), _CONV),
+        _CALL,
+        second,
+        lifted.convolution(cls),
+        Example(
+            lambda x: (x, _kernel(dims), None, 2, 1, 1, 2),
+            shapes[dims],
+            layer=lambda cls: cls(4, 4, 3, 2, 2 if cls is not Conv2dSame else 0, 2, 2),
         ),
     )
 
 
 def _transposed(dims: int, cls: type[nn.Module]) -> Operation:
-    shape = (4, 5) if dims == 1 else (4, 4, 4) if dims == 2 else (4, 2, 3, 3)
-    kernel = torch.linspace(-1, 1, 4 * 2 * 3**dims).view(4, 2, *[3] * dims)
-    return Operation(
+    shapes = {1: (4, 5), 2: (4, 4, 4), 3: (4, 2, 3, 3)}
+    return _weighted(
         f"conv_transpose{dims}d",
-        "weighted",
-        MIXED,
-        layers={cls: _TRANSPOSED},
-        arguments=_CALL_TRANSPOSED,
-        constant=("weight", "bias"),
-        channels=second,
-        macs=of_weights,
-        lift=lifted.transposed_convolution(cls),
-        examples=(
-            Example(
-                lambda x: (x, kernel, None, 2, 1, 1, 2),
-                shape,
-                layer=lambda cls: cls(4, 4, 3, 2, 1, 1, 2),
-            ),
+        {cls: _TRANSPOSED},
+        _CALL_TRANSPOSED,
+        second,
+        lifted.convolution(cls),
+        Example(
+            lambda x: (x, _kernel(dims), None, 2, 1, 1, 2),
+            shapes[dims],
+            layer=lambda cls: cls(4, 4, 3, 2, 1, 1, 2),
         ),
     )
 
@@ -99,21 +113,15 @@ ROWS = [
     _transposed(1, nn.ConvTranspose1d),
     _transposed(2, nn.ConvTranspose2d),
     _transposed(3, nn.ConvTranspose3d),
-    Operation(
+    _weighted(
         "linear",
-        "weighted",
-        MIXED,
-        layers={nn.Linear: ("in_features", "out_features", "bias")},
-        arguments=("input", "weight", "bias"),
-        constant=("weight", "bias"),
-        channels=last,
-        macs=of_weights,
-        lift=lifted.linear,
-        examples=(
-            Example(
-                lambda x: (x, torch.linspace(-1, 1, 18).view(3, 6), torch.ones(3)),
-                layer=lambda cls: cls(6, 5),
-            ),
+        {nn.Linear: ("in_features", "out_features", "bias")},
+        ("input", "weight", "bias"),
+        last,
+        lifted.linear,
+        Example(
+            lambda x: (x, torch.linspace(-1, 1, 18).view(3, 6), torch.ones(3)),
+            layer=lambda cls: cls(6, 5),
         ),
     ),
     Operation(
