@@ -204,6 +204,12 @@ class SpikingTraining(EpochTraining):
 
         def loss(record: Record) -> Tensor:
             found[:] = self.losses(selected_over_time(record, self.plan.select), target)
+            if not found[0].requires_grad:
+                raise ConversionError(
+                    "the loss depends on no parameter of the network: the part of its answer that "
+                    "is trained is the input itself, or the loss detaches it; pass "
+                    "plan=FineTuning(select=…) with another part, or another loss"
+                )
             return found[0]
 
         with self._autocast():

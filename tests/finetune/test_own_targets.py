@@ -223,3 +223,18 @@ def test_layers_before_spikes_never_train_nothing_in_silence():
     snn.get_submodule("4").requires_grad_(True)  # behind the last spikes
     snn(X, 2).sum().backward()
     assert bool(snn.get_submodule("4").weight.grad.any())
+
+
+def test_an_answer_that_nothing_is_learned_from_is_refused():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 5)
+
+        def forward(self, x):
+            return {"input": x, "scores": torch.relu(self.layer(x))}
+
+    snn = converted(Both().eval())
+    plan = sp.FineTuning(select="input", losses=[nn.MSELoss()])
+    with pytest.raises(ConversionError, match="depends on no parameter"):
+        sp.finetune(snn, [(X, X)], 2, 1, plan=plan, progress=False)

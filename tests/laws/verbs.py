@@ -40,7 +40,7 @@ MAY_REFUSE = {
     "backend cpu": "sizes of values that change in time",  # "auto" takes torch
     "another size": "decides by the input's shape|as at conversion",
     "encodings": "makes the input change in time|presents one input of floats",
-    "finetune": "fine-tuning takes networks that return class scores",
+    "finetune": "fine-tuning takes networks that return class scores|depends on no parameter",
     "sweep two sizes": "decides by the input's shape|as at conversion",
 }
 

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node
 from spikeport.convert.graph.operations.table import row_of
-from spikeport.convert.graph.roles import IN_TIME, homogeneous, in_time
+from spikeport.convert.graph.roles import call_leaves, homogeneous, in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.emitted import Emitted, Watcher
@@ -181,7 +181,7 @@ class CudaRun(Run):
         return super()._sum(node, values, steps, span)
 
     def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:
-        changing = [arg for arg in node.all_input_nodes if arg.meta["role"] in IN_TIME]
+        changing = list(filter(in_time, call_leaves(node)))  # twice if it is read twice
         alone = len(changing) == 1 and changing[0] is node.args[0] and isinstance(args[0], Tensor)
         plain = self.watch is None and len(node.meta.get("shape") or ()) > 0
         if not alone or not plain or args[0].dtype not in ELEMENT:
