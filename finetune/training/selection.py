@@ -1,11 +1,13 @@
 """The part of a network's answer that is trained, where it returns several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from spikeport.convert import ConversionError
+from spikeport.convert.outputs import tensors
+from spikeport.convert.simulation.early_exit import class_scores, is_scores
 from spikeport.convert.simulation.run import map_tensors
 from spikeport.finetune.gradient.record import Record
 
@@ -17,13 +19,15 @@ def selected(answer: Any, select: Select) -> Any:
 
     Args:
         answer: a network's, tensors [B, ...].
-        select: a key of a dict, a place in a tuple, a function of the answer, or None for all.
+        select: a key of a dict, a place in a tuple, a function of the answer, or None for the
+            class scores in a dict or alone in a container, and for all of any other answer.
 
     Raises:
         ConversionError: the answer has no such part.
     """
     if select is None:
-        return answer
+        named = isinstance(answer, Mapping) or len(tensors(answer)) == 1
+        return class_scores(answer) if named and is_scores(answer) else answer
     if callable(select):
         return select(answer)
     try:
@@ -39,7 +43,7 @@ def selected(answer: Any, select: Select) -> Any:
 
 def selected_over_time(record: Record, select: Select) -> Record:
     """The record with a part of the outputs, [T, B, ...] each."""
-    if select is None:
+    if isinstance(record.outputs, Tensor) and select is None:
         return record
     leaves = record.output_tensors()
     timesteps = len(leaves[0])

@@ -78,7 +78,8 @@ def _require_equal(case: Subject, other: SpikingNetwork, what: str) -> None:
 
 def finetune(case: Subject) -> None:
     """One step of training, from labels or from the source, leaves a network that runs."""
-    outputs = call(case.source, case.x.clone())
+    with torch.no_grad():  # it may write into views, which autograd forbids
+        outputs = call(case.source, case.x.clone())
     if is_scores(outputs):
         tuned = sp.finetune(case.network, [(case.x, case.labels)], 2, epochs=1, progress=False)
     else:

@@ -11,10 +11,12 @@ from agreement import emitted, require_close, require_same_spikes, tensors
 from plain_loop import simulate
 from subject import Subject, T, floats_of
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 import spikeport as sp
 from spikeport.convert import Neuron, SpikingNetwork
 from spikeport.convert.inputs import Input, call
+from spikeport.convert.simulation.early_exit import class_scores
 from spikeport.cpu import loader
 
 ROUNDING = 1e-3  # float32, relative to the largest value
@@ -191,6 +193,12 @@ def another_size(case: Subject) -> None:
     require_same_spikes(case.exact, coarse, 3, found, "another size, backend 'auto'")
 
 
+def class_scores_over_time(outputs: Any) -> Tensor:
+    """The class scores in the outputs of all timesteps, [T, B, K]."""
+    folded = pytree.tree_map_only(Tensor, lambda value: value.flatten(0, 1), outputs)
+    return class_scores(folded).unflatten(0, (T, -1))
+
+
 @torch.no_grad()
 def early_exit(case: Subject) -> None:
     """Every image has the answer of ``forward`` at the T at which it stopped."""
@@ -198,6 +206,6 @@ def early_exit(case: Subject) -> None:
         return
     network, x, rule = case.precise.network, case.precise.x, sp.EarlyExit("gap", 0.05)
     scores, times = network.early_exit(x, T, rule)
-    answers = network.anytime(x, T)[times - 1, torch.arange(len(x))]
+    answers = class_scores_over_time(network.anytime(x, T))[times - 1, torch.arange(len(x))]
     require_close(answers, scores, case.precise.rounding, "answers at the exits")
     case.network.early_exit(case.x, 2, rule)

@@ -71,3 +71,11 @@ def test_other_outputs_have_none(outputs):
     assert not is_scores(outputs)
     with pytest.raises(ConversionError, match="needs a classifier"):
         class_scores(outputs)
+
+
+@pytest.mark.parametrize("form", ["dict", "one of a tuple"])
+def test_they_are_what_is_trained(form):
+    _, snn = made(form)
+    tuned = sp.finetune(snn, [(X, LABELS)], 2, epochs=1, progress=False)
+    assert isinstance(tuned(X, 2), dict if form == "dict" else tuple)
+    assert not torch.equal(tuned.get_parameter("two.weight"), snn.get_parameter("two.weight"))
