@@ -25,6 +25,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from spikeport.convert import SpikingNetwork
+from spikeport.convert.graph.operations.table import row_of
 from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.encoded_network import as_presented
 
@@ -159,7 +160,10 @@ class _Tried:
         """Whether new spikes begin here: neurons, an input of spikes, and a max of spikes."""
         if not node.meta["spikes"] or node.meta["role"] not in ("neuron", "difference", "signal"):
             return False
-        return node.meta["role"] != "difference" or not self._is_elementwise(node)
+        if node.meta["role"] != "difference":
+            return True
+        row = row_of(node)  # a max of a single value emits, too
+        return (row is not None and row.spikes.selects) or not self._is_elementwise(node)
 
     def _is_elementwise(self, node: fx.Node) -> bool:
         places = list(_changing(node))
