@@ -15,6 +15,14 @@ def require_integer(
         raise ConversionError(f"{owner}.{name} is {value!r}; expected an int {expected}")
 
 
+def require_choice(owner: str, name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise ConversionError unless a field holds one of a few values."""
+    if value not in choices or isinstance(value, bool):
+        raise ConversionError(
+            f"{owner}.{name} is {value!r}; expected one of {', '.join(map(repr, choices))}"
+        )
+
+
 def require_flag(owner: str, name: str, value: object) -> None:
     """Raise ConversionError unless a field holds True or False."""
     if not isinstance(value, bool):

@@ -14,6 +14,7 @@ from torch import Tensor
 from spikeport.convert.neurons.bounds import bound
 from spikeport.convert.neurons.fields import (
     MOST_SPIKES,
+    require_choice,
     require_factor,
     require_flag,
     require_integer,
@@ -21,6 +22,8 @@ from spikeport.convert.neurons.fields import (
 from spikeport.convert.neurons.model import NeuronModel, State
 from spikeport.convert.neurons.packing import EVENTS
 from spikeport.convert.neurons.rules import NativeRule, Staircase, Step
+
+POTENTIAL_BITS = (16, 24, 32)
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,15 @@ class Neuron(NeuronModel):
         hard_reset: a neuron that fires loses all of its potential, not just what it emitted. It
             fires -1 at -θ, not below 0: its potential is exactly 0 after every spike, and there
             the sign of a rounding error would decide.
+        potential_bits: width of the membrane potential, 16, 24 or 32, where it is a whole number
+            (``sp.quantize``): it saturates, and a leak rounds it. None: a float.
     """
 
     max_up: int = 1
     max_down: int = 0
     leak: float = 1.0
     hard_reset: bool = False
+    potential_bits: int | None = None
 
     packings = tuple(EVENTS)
     syntax = "UP:DOWN, most spikes per timestep of either sign, for example 4:4"
@@ -52,6 +58,7 @@ class Neuron(NeuronModel):
         require_integer(owner, "max_down", self.max_down, 0, MOST_SPIKES)
         require_factor(owner, "leak", self.leak)
         require_flag(owner, "hard_reset", self.hard_reset)
+        require_choice(owner, "potential_bits", self.potential_bits, (None, *POTENTIAL_BITS))
 
     def both_signs(self) -> "Neuron":
         """The neuron for a quantity that is not a ReLU's: as many spikes down as up."""
@@ -66,7 +73,7 @@ class Neuron(NeuronModel):
         highest: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Integrate, fire n spikes, subtract n·θ; see ``NeuronModel.step``."""
-        v = (state.v if self.leak == 1 else state.v * self.leak) + current
+        v = self.charge(state.v, current)
         spikes = self.count(v / threshold)
         time, total = state.time + 1, state.total
         if total is not None:
@@ -75,6 +82,19 @@ class Neuron(NeuronModel):
         out = spikes * threshold
         v = torch.where(spikes != 0, torch.zeros_like(v), v) if self.hard_reset else v - out
         return out, State(v, total, time)
+
+    def charge(self, v: Tensor, current: Tensor) -> Tensor:
+        """The potential before it fires, activation units or those of an integer network.
+
+        Args:
+            v: potential after the last timestep, [B, ...].
+            current: of this one, likewise.
+        """
+        leaked = v if self.leak == 1 else v * self.leak
+        if self.potential_bits is None:
+            return leaked + current
+        most = 2.0 ** (self.potential_bits - 1)
+        return (leaked.round() + current).clamp_(-most, most - 1)
 
     def count(self, u: Tensor) -> Tensor:
         """The whole thresholds in u, within the neuron's limits; see ``NeuronModel.count``."""
@@ -110,8 +130,10 @@ class Neuron(NeuronModel):
 
     @property
     def native_rule(self) -> NativeRule:
-        """The four fields."""
-        return NativeRule(self.max_up, self.max_down, self.leak, self.hard_reset)
+        """The fields."""
+        return NativeRule(
+            self.max_up, self.max_down, self.leak, self.hard_reset, self.potential_bits
+        )
 
     def reach(self, timesteps: int) -> tuple[float, float]:
         """See ``Capabilities.reach``."""
@@ -162,7 +184,8 @@ class Neuron(NeuronModel):
     @property
     def text(self) -> str:
         """UP:DOWN."""
-        return f"{self.max_up}:{self.max_down}" if self.lossless else ""
+        plain = self.lossless and self.potential_bits is None
+        return f"{self.max_up}:{self.max_down}" if plain else ""
 
     @property
     def label(self) -> str:
@@ -173,4 +196,5 @@ class Neuron(NeuronModel):
         else:
             name = "IF" if self.max_up == 1 else f"burst (0…{self.max_up})"
         leak = f", leak {self.leak:g}" if self.leak != 1 else ""
-        return name + leak + (", hard reset" if self.hard_reset else "")
+        bits = f", {self.potential_bits}-bit potential" if self.potential_bits else ""
+        return name + leak + (", hard reset" if self.hard_reset else "") + bits

@@ -30,6 +30,11 @@ class NeuronLayer(nn.Module):
             nothing after K timesteps, so that the limit for many timesteps stays the source
             network. The analog reading does not know it. K = 0 until a bias pass sets it.
         step: value of a level of a quantised activation, [C]; empty where there are no levels.
+        unit: value of 1 in threshold, potential, correction and current, activation units, shaped
+            like a threshold, where these are whole numbers (``sp.quantize``); empty where they are
+            activation units themselves.
+        spike_value: value of one spike to what reads it, shaped like a threshold: 1 where spikes
+            are counts; empty where it is the threshold.
     """
 
     op_name = "neuron"
@@ -52,6 +57,8 @@ class NeuronLayer(nn.Module):
         self.v0 = nn.Parameter(torch.zeros(channels), requires_grad=False)
         self.correction = nn.Parameter(torch.zeros(0, channels), requires_grad=False)
         self.step = nn.Parameter(torch.zeros(0), requires_grad=False)
+        self.unit = nn.Parameter(torch.zeros(0), requires_grad=False)
+        self.spike_value = nn.Parameter(torch.zeros(0), requires_grad=False)
 
     @property
     def channels(self) -> int:
@@ -67,6 +74,16 @@ class NeuronLayer(nn.Module):
     def max_down(self) -> int:
         """Most negative spikes in one timestep."""
         return self.model.max_down
+
+    @property
+    def integer(self) -> bool:
+        """Whether threshold, potential and currents are whole numbers, in a unit."""
+        return self.unit.numel() > 0
+
+    @property
+    def value(self) -> Tensor:
+        """The value of one spike to what reads it, shaped like the threshold."""
+        return self.spike_value if self.spike_value.numel() else self.threshold
 
     @property
     def levels(self) -> tuple[int, int] | None:
@@ -105,10 +122,17 @@ class NeuronLayer(nn.Module):
         return None if changed else self.model.native_rule
 
     def analog(self, x: Tensor) -> Tensor:
-        """The activation that the neurons stand for, of [B, ...].
+        """The activation that the neurons stand for, of [B, ...]; of integer ones in spikes.
 
         Its gradient is that of the clamp, also where it has levels (straight through).
         """
+        if self.integer:
+            unit = self.per_channel(self.unit, x)
+            rate = self._activation(x * unit) / (self.per_channel(self.threshold, x) * unit)
+            return rate * self.per_channel(self.value, x)
+        return self._activation(x)
+
+    def _activation(self, x: Tensor) -> Tensor:
         clamped = x.clamp(self.low, self.high)
         if self.levels is None:
             return clamped
@@ -124,12 +148,12 @@ class NeuronLayer(nn.Module):
             state: where the last chunk ended; None to start at ``v0``.
 
         Returns:
-            The emitted values (spikes times threshold), [T, B, ...], in the currents' dtype, and
+            The emitted values (spikes times ``value``), [T, B, ...], in the currents' dtype, and
             the state after them. State and arithmetic are in float32 for half currents.
         """
-        wide = at_least_float32(current.dtype)
+        wide = self._state_type(current)
         like = current[0].to(wide)
-        threshold = self.per_channel(self.threshold, like)
+        threshold, value = (self.per_channel(v, like) for v in (self.threshold, self.value))
         if state is None:
             state = self.start(like)
         lowest, highest = self._total_bounds(threshold)
@@ -139,6 +163,8 @@ class NeuronLayer(nn.Module):
             if state.time < len(self.correction):
                 now = now + self.per_channel(self.correction[state.time], now)
             out, state = self.model.step(now, state, threshold, lowest, highest)
+            if self.integer:
+                out = out / threshold * value  # spikes, exactly: a multiple of the threshold
             emitted.append(out.to(current.dtype))
         return (torch.stack(emitted) if len(emitted) > 1 else emitted[0][None]), state
 
@@ -150,9 +176,15 @@ class NeuronLayer(nn.Module):
             before: the state that ``forward`` was given.
         """
         wide = emitted.to(at_least_float32(emitted.dtype))
-        threshold = self.per_channel(self.threshold, wide[0])
-        events = self.model.events(wide, before or self.start(wide[0]), threshold)
+        value = self.per_channel(self.value, wide[0])
+        events = self.model.events(wide, before or self.start(wide[0]), value)
         return events.to(emitted.dtype)
+
+    def _state_type(self, current: Tensor) -> torch.dtype:
+        """The dtype in which the potential is exact; float32 holds whole numbers of 24 bits."""
+        rule = self.model.native_rule
+        wider = rule is not None and (rule.potential_bits or 0) > 24
+        return torch.float64 if wider else at_least_float32(current.dtype)
 
     def start(self, like: Tensor) -> State:
         """The state before the first timestep, for an input shaped like [B, ...]."""
@@ -182,6 +214,9 @@ class NeuronLayer(nn.Module):
         signed neurons, for any range.
         """
         slack = 1 + 1e-5
+        if self.integer:
+            alike = threshold.ndim == self.unit.ndim
+            threshold = threshold * (self.unit if alike else self.per_channel(self.unit, threshold))
         low, high = self.low / threshold, self.high / threshold
         need_low = bool((-low * slack < self.max_down).any())
         need_high = bool((high * slack < self.max_up).any())

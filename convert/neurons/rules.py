@@ -7,13 +7,16 @@ class NativeRule(NamedTuple):
     """The update that the CPU engine and the GPU kernels have in native code.
 
     ``v = leak·v + I; n = clip(floor(v / θ), −max_down, max_up)``, limited by the running total's
-    bounds; ``v −= n·θ``, or with a hard reset ``v = 0`` where n is not 0.
+    bounds; ``v −= n·θ``, or with a hard reset ``v = 0`` where n is not 0. With ``potential_bits``
+    ``leak·v`` is rounded to a whole number, half to even, and ``leak·v + I`` stays within
+    −2^(bits − 1) … 2^(bits − 1) − 1.
     """
 
     max_up: int
     max_down: int
     leak: float = 1.0
     hard_reset: bool = False
+    potential_bits: int | None = None
 
 
 class Step(NamedTuple):

@@ -11,7 +11,7 @@ from spikeport.convert.graph.operations.table import layer_arguments, layer_clas
 from spikeport.convert.neurons.kinds import describe_model, described_model
 from spikeport.convert.neurons.layer import NeuronLayer
 
-NEURON_TENSORS = ("threshold", "v0", "correction", "step")
+NEURON_TENSORS = ("threshold", "v0", "correction", "step", "unit", "spike_value")
 
 
 def describe_layer(path: str, layer: nn.Module) -> dict[str, Any]:

@@ -215,6 +215,11 @@ def make_trainable(
             named.
     """
     network.check_calibrated()
+    if any(neuron.integer for neuron in network.neurons.values()):
+        raise ConversionError(
+            "an integer network cannot be fine-tuned: its weights and thresholds are whole "
+            "numbers; fine-tune the network that it was quantized from, then quantize that"
+        )
     result = copy.deepcopy(network)
     result.backend = "torch"
     result.requires_grad_(True)

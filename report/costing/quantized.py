@@ -26,6 +26,8 @@ def quantized(network: SpikingNetwork, timesteps: int) -> SpikingNetwork:
         most = timesteps * neuron.max_up
         neuron.model = Neuron(most, most if neuron.low < 0 else 0)
         neuron.threshold.div_(timesteps)
+        if neuron.integer:
+            neuron.spike_value.div_(timesteps)
         neuron.v0.copy_(neuron.threshold / 2)  # rounds to the nearest level
         neuron.correction.data = neuron.correction[:0]
     return found

@@ -32,8 +32,8 @@ def error_parts(
 
     Args:
         neuron: the layer.
-        current: mean of its input current over the timesteps of the readout, [B, ...], activation
-            units.
+        current: mean of its input current over the timesteps of the readout, [B, ...], in the
+            neurons' units.
         emitted: mean of what it emitted over the same timesteps, [B, ...].
         timesteps: T.
         start: timesteps that the readout leaves out.
@@ -60,9 +60,9 @@ def _steady(neuron: NeuronLayer, current: Tensor, timesteps: int, start: int) ->
 
 def _reach(neuron: NeuronLayer, current: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
     """The least and the most that the layer's mean emission can be."""
-    theta = neuron.per_channel(neuron.threshold, current)
+    value = neuron.per_channel(neuron.value, current)
     lowest, highest = neuron.model.reach(timesteps)
-    return theta * (lowest if neuron.low < 0 else 0), theta * highest
+    return value * (lowest if neuron.low < 0 else 0), value * highest
 
 
 def by_channel(neuron: NeuronLayer, values: Tensor) -> Tensor:

@@ -84,8 +84,8 @@ class NeuronTally(LayerTally):
         fires = events != 0
         self.fired |= by_channel(neuron, fires.any(0)).any(1).cpu()
         self.density += fires.flatten(1).double().sum(1).cpu()
-        theta = neuron.per_channel(neuron.threshold, events[0])
-        rates = (events.abs().sum(0) / theta / self.timesteps).flatten()
+        value = neuron.per_channel(neuron.value, events[0])
+        rates = (events.abs().sum(0) / value / self.timesteps).flatten()
         self.rates += torch.histc(rates.float(), BINS, 0, self.highest_rate).double().cpu()
         self.neurons += events[0].numel()
 

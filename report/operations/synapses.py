@@ -150,8 +150,8 @@ class _Counter:
         current = self.values[node.args[0]]
         with torch.no_grad():
             self.values[node] = neuron.analog(current)
-            theta = neuron.per_channel(neuron.threshold, current)
-        self._new_source(node, theta.expand_as(current))
+            value = neuron.per_channel(neuron.value, current)
+        self._new_source(node, value.expand_as(current))
         self.found.neurons += current.numel()
 
     def _operation(self, node: fx.Node) -> None:

@@ -89,7 +89,8 @@ def _watch(
             current, before = args
             emitted, state = result
             theta = neuron.per_channel(neuron.threshold, current[0])
-            events = (neuron.events(emitted, before)[0, 0] / theta[0]).round()
+            value = neuron.per_channel(neuron.value, current[0])
+            events = (neuron.events(emitted, before)[0, 0] / value[0]).round()
             after = state.v[0] / theta[0]
             # a hard reset does not leave a trace of what was there
             hard = getattr(neuron.model, "hard_reset", False)

@@ -22,6 +22,7 @@ from spikeport.convert.neurons import (
 )
 from spikeport.convert.neurons.kinds import describe_model
 from spikeport.convert.neurons.layer import levels_per_timestep
+from spikeport.convert.neurons.rules import NativeRule
 from spikeport.convert.saving.container import load, save
 from spikeport.convert.simulation.input_encoding import TimeToFirstSpike
 from spikeport.cpu.loader import why_unavailable
@@ -177,7 +178,7 @@ def test_a_layer_with_another_forward_is_not_native_either():
             return super().forward(current, state)
 
     layer = NeuronLayer(Neuron(), 1)
-    assert layer.native_rule == (1, 0, 1.0, False)
+    assert layer.native_rule == NativeRule(1, 0)
     assert Other(Neuron(), 1).native_rule is None
     layer.forward = lambda current, state=None: None
     assert layer.native_rule is None

@@ -32,7 +32,7 @@ class FiringLayer:
         nonnegative = neuron.low == 0 and lowest is not None
         self.lowest = None if lowest is None or nonnegative else self.layout.parameter(lowest)[0]
         self.highest = None if highest is None else self.layout.parameter(highest)[0]
-        self.rules = Rules(*rule, nonnegative)
+        self.rules = Rules(*rule[:4], nonnegative)
         like = current[0].float()
         self.v = self.layout.row(neuron.per_channel(neuron.v0, like))
         self.total = torch.zeros_like(self.v)

@@ -68,11 +68,11 @@ class LayerCache:
             self._plans[left] = Plan(self.network, left)
         return self._plans[left]
 
-    def threshold(self, node: fx.Node) -> Tensor:
+    def value(self, node: fx.Node) -> Tensor:
         """The value of one spike of a packed node, [C]."""
         while node.meta["role"] != "neuron":
             node = source_of(node)
-        values: Tensor = self.network.get_submodule(str(node.target)).threshold  # type: ignore[assignment]
+        values: Tensor = self.network.get_submodule(str(node.target)).value  # type: ignore[assignment]
         return values.detach()
 
     def get(self, node: fx.Node, parts: list[Part], streams: dict[fx.Node, Stream]) -> NativeLayer:
@@ -120,11 +120,11 @@ class LayerCache:
             if isinstance(part, Weighted):
                 layer: Any = self.network.get_submodule(str(part.node.target))
                 values += [layer.weight, *([] if layer.bias is None else [layer.bias])]
-                values += [self.threshold(wire.source) for wire in part.wires]
+                values += [self.value(wire.source) for wire in part.wires]
                 settings += [getattr(layer, name, None) for name in ("stride", "padding")]
                 settings += [getattr(layer, name, None) for name in ("dilation", "groups")]
             elif isinstance(part, Spikes):
-                values.append(self.threshold(part.source))
+                values.append(self.value(part.source))
         return settings, [digest(value) for value in values]
 
     def _build(
@@ -137,7 +137,7 @@ class LayerCache:
         bias = filled([channels], 0.0)
         for part in parts:
             if isinstance(part, Spikes):
-                synapses.append(_identity(self.threshold(part.source)))
+                synapses.append(_identity(self.value(part.source)))
                 sources.append(part.source)
             elif isinstance(part, Weighted):
                 layer: Any = self.network.get_submodule(str(part.node.target))
@@ -148,7 +148,7 @@ class LayerCache:
                 if not bool(layer.weight.isfinite().all() and bias.isfinite().all()):
                     raise Unsuited(f"'{part.node.target}' has weights that are no numbers")
                 for wire in part.wires:
-                    value = self.threshold(wire.source)
+                    value = self.value(wire.source)
                     synapses.append(self._synapses(layer, wire, value, streams[wire.source]))
                     sources.append(wire.source)
         has_bias = bool(bias.any())

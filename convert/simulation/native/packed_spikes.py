@@ -16,20 +16,20 @@ class PackedSpikes(Emitted):
 
     Args:
         stream: of the chunk.
-        threshold: value of one spike, [C].
+        value: of one spike, [C].
         first: number of timesteps before the chunk.
         rank: of the values at a timestep, [B, C, ...].
     """
 
-    def __init__(self, stream: Stream, threshold: Tensor, first: int, rank: int) -> None:
-        self._stream, self._threshold, self._rank = stream, threshold, rank
+    def __init__(self, stream: Stream, value: Tensor, first: int, rank: int) -> None:
+        self._stream, self._value, self._rank = stream, value, rank
         self.first, self.timesteps = first, stream.timesteps
         per_step = 4 * stream.batch * stream.channels * math.prod(stream.size)
         self.portion = max(1, PORTION_BYTES // per_step)
 
     def values(self, begin: int = 0, end: int | None = None) -> Tensor:
         """See ``Emitted.values``."""
-        return without_sides(self._stream.unpack(self._threshold, begin, end), self._rank)
+        return without_sides(self._stream.unpack(self._value, begin, end), self._rank)
 
     def counts(
         self,
@@ -38,6 +38,6 @@ class PackedSpikes(Emitted):
         end: int | None = None,
         by_channel: bool = True,
     ) -> Tensor:
-        """See ``Emitted.counts``; the quantum is the threshold anyway."""
+        """See ``Emitted.counts``; the quantum is the value of a spike anyway."""
         count = self._stream.totals if by_channel else self._stream.pixel_totals
         return without_sides(count(begin, end), self._rank)

@@ -294,8 +294,8 @@ class NativeRun(Run):
         self._show(node, self._emitted(node))
 
     def _emitted(self, node: fx.Node) -> PackedSpikes:
-        threshold = self.layers.threshold(node)
-        return PackedSpikes(self.streams[node], threshold, self.time, _rank(node))
+        value = self.layers.value(node)
+        return PackedSpikes(self.streams[node], value, self.time, _rank(node))
 
     def _sum(
         self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
@@ -308,7 +308,7 @@ class NativeRun(Run):
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
         if node not in self.plan.packed:
             return super()._mean(node, total, timesteps)
-        mean = total * (self.layers.threshold(node) / timesteps).view(-1, 1, 1)
+        mean = total * (self.layers.value(node) / timesteps).view(-1, 1, 1)
         return without_sides(mean, _rank(node))
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
