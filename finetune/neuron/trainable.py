@@ -66,6 +66,7 @@ class TrainableNeuron(NeuronLayer):
         self.correction = nn.Parameter(source.correction.detach().clone())
         # of the activation, which training does not change
         self.step = nn.Parameter(source.step.detach().clone(), requires_grad=False)
+        self.unit, self.spike_value = source.unit, source.spike_value  # of integer networks
         self.leak: nn.Parameter | None = None
         fires = source.model.staircase()
         assert fires is not None  # or Staircase.of had refused it
