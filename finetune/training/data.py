@@ -56,13 +56,15 @@ class Data:
         theirs = answer if self.teacher is None else self.ask(few)
         same = isinstance(answer, Tensor) == isinstance(theirs, Tensor)
         if not same or _shapes(answer) != _shapes(theirs):
-            own = described(answer) if isinstance(theirs, Tensor) else "tensors of other shapes"
+            own = described(answer)
             if isinstance(answer, Tensor):
-                own = str(list(answer.shape))
+                own = f"class scores of {own}" if is_scores(answer) else own
+            elif not isinstance(theirs, Tensor):
+                own = "tensors of other shapes"
             raise ConversionError(
-                f"the teacher returns {described(theirs)} for {len(few)} images, and the network "
-                f"{own}; pass a teacher with the same answers, or plan=FineTuning(select=…) with "
-                "the part to train"
+                f"the teacher answers {len(few)} images with {described(theirs)}, and the network "
+                f"with {own}; pass a teacher with the same answers, or plan=FineTuning(select=…) "
+                "with the part to train"
             )
         return int(answer.shape[1]) if isinstance(answer, Tensor) and is_scores(answer) else None
 

@@ -89,8 +89,9 @@ def test_outputs_that_are_no_class_scores_need_a_loss_of_their_own(head, shape, 
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (nn.Linear(8, 4).eval(), r"teacher returns shape \[2, 4\] .* network \[2, 3\]"),
-        (lambda x: {"logits": x}, r"teacher returns a dict with .*logits.*select="),
+        (nn.Linear(8, 4).eval(), r"with shape \[2, 4\], .* with class scores of shape \[2, 3\]"),
+        (lambda x: {"logits": x}, r"with shape \[2, 8\], .* with class scores of shape \[2, 3\]"),
+        (lambda x: {"a": x[:, :3], "b": x[:, :3]}, r"with a dict with \['a', 'b'\].*select="),
     ],
 )
 def test_a_teacher_of_another_kind_is_refused(teacher, message, small, images):
