@@ -79,7 +79,8 @@ def _argument(parameter: Parameter, value: Any) -> Any:
 
     if parameter.role != "scalar":
         return None if value is None else value.data_ptr()
-    types = {"int": cupy.int32, "i64": cupy.int64, "u64": cupy.uint64, "float": cupy.float32}
+    types = {"int": cupy.int32, "i64": cupy.int64, "u64": cupy.uint64}
+    types |= {"float": cupy.float32, "double": cupy.float64}
     return types[parameter.ctype](value)
 
 

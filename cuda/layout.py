@@ -51,8 +51,8 @@ class Layout:
         return moved.reshape(len(values), self.neurons).contiguous()
 
     def row(self, values: Tensor) -> Tensor:
-        """Values that broadcast to [B, ...] as float32 [N]."""
-        return self.rows(values.float().expand(self.shape)[None])[0]
+        """Values that broadcast to [B, ...] as [N]."""
+        return self.rows(values.expand(self.shape)[None])[0]
 
     def tensor(self, rows: Tensor) -> Tensor:
         """The inverse of ``rows``."""
@@ -67,11 +67,11 @@ class Layout:
             values: [C], or one for every neuron of an image, [C, ...].
 
         Returns:
-            Float32 values and how many neighbours in memory share each.
+            The values and how many neighbours in memory share each.
         """
         if values.ndim <= 1:
             inner = self.inner if len(self.shape) > 1 else self.neurons  # [B] has one channel
-            return values.float().contiguous(), inner
-        image = values.float().expand(self.shape[1:])
+            return values.contiguous(), inner
+        image = values.expand(self.shape[1:])
         order = [dim - 1 for dim in self.order if dim > 0]
         return image.permute(order).contiguous().flatten(), 1

@@ -19,18 +19,18 @@ ENOUGH_THREADS = 2**18  # to keep the largest GPU busy
 @torch.library.custom_op("spikeport::unpack", mutates_args=())
 def unpack(
     packed: Tensor,
-    threshold: Tensor,
+    value: Tensor,
     neurons: int,
     inner: int,
     planes: int,
     negative: bool,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Spikes times threshold.
+    """Spikes times the value of one.
 
     Args:
         packed: int32 [T, planes * words].
-        threshold: θ, float32 [C].
+        value: of a spike, float32 [C]: θ, or 1 where spikes are counts.
         neurons: N.
         inner: neighbours in memory that share a channel.
         planes: bit planes of a spike count.
@@ -38,21 +38,21 @@ def unpack(
         dtype: of the result: float32, float16 or bfloat16.
 
     Returns:
-        [T, N], activation units.
+        [T, N].
     """
-    values = _unpacked(packed, threshold, neurons, inner, planes, negative, dtype)
+    values = _unpacked(packed, value, neurons, inner, planes, negative, dtype)
     many = vector(neurons, values)
     per_row = groups(neurons, many)
     launch(
         Build.of("unpack", SP_IN=element_type(dtype), SP_OUT=element_type(dtype), SP_VECTOR=many),
         (per_row, min(len(packed), groups(ENOUGH_THREADS, max(per_row, 1)))),
         packed=packed,
-        threshold=threshold,
+        value=value,
         values=values,
         T=len(packed),
         N=neurons,
         D=packed.shape[1],
-        **channel_numbers(neurons, threshold.numel(), inner),
+        **channel_numbers(neurons, value.numel(), inner),
         planes=planes,
         negative=negative,
     )
@@ -62,7 +62,7 @@ def unpack(
 @unpack.register_fake
 def _unpacked(
     packed: Tensor,
-    threshold: Tensor,
+    value: Tensor,
     neurons: int,
     inner: int,
     planes: int,
@@ -75,7 +75,7 @@ def _unpacked(
 @torch.library.custom_op("spikeport::avgpool", mutates_args=())
 def avgpool(
     packed: Tensor,
-    threshold: Tensor,
+    value: Tensor,
     maps: Sequence[int],
     window: Sequence[int],
     include_padding: bool,
@@ -84,11 +84,11 @@ def avgpool(
     negative: bool,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Average pool: (sum of the spikes in a window) * threshold / (its area).
+    """Average pool: (sum of the spikes in a window) * value / (its area).
 
     Args:
         packed: int32 [T, planes * words].
-        threshold: θ, float32 [C].
+        value: of a spike, float32 [C]: θ, or 1 where spikes are counts.
         maps: B, C, H, W of the spikes.
         window: height, width, stride and padding (each down, then right) of the pool.
         include_padding: zeros beyond the border count in the mean.
@@ -101,7 +101,7 @@ def avgpool(
         [T, B, C * rows * columns], in memory like the spikes.
     """
     out = _pooled(
-        *(packed, threshold, maps, window, include_padding, channels_last, planes, negative, dtype)
+        *(packed, value, maps, window, include_padding, channels_last, planes, negative, dtype)
     )
     batch, channels, height, width = maps
     rows, columns = pooled_size(maps, window)
@@ -109,7 +109,7 @@ def avgpool(
         Build.of("avgpool", SP_IN=element_type(dtype), SP_OUT=element_type(dtype)),
         (out.shape[2], batch, len(packed)),
         packed=packed,
-        threshold=threshold,
+        value=value,
         out=out,
         T=len(packed),
         B=batch,
@@ -137,7 +137,7 @@ def avgpool(
 @avgpool.register_fake
 def _pooled(
     packed: Tensor,
-    threshold: Tensor,
+    value: Tensor,
     maps: Sequence[int],
     window: Sequence[int],
     include_padding: bool,
@@ -172,7 +172,7 @@ def linear(
 
     Args:
         packed: int32 [T, planes * words] of B rows of I inputs.
-        weight: float32 [I, O]: the layer's, transposed, times the threshold of each input.
+        weight: float32 [I, O]: the layer's, transposed, times the value of each input's spike.
         bias: float32 [O], or None.
         batch: B.
         planes: bit planes of a spike count.

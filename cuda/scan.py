@@ -2,7 +2,8 @@
 
 Neurons are a row of memory, [N]; see ``layout.py`` for tensors [T, B, C, ...]. Arithmetic and state
 are in float32 whatever the currents are: what comes out is the torch definition's result for
-``current.float()``, in the currents' dtype.
+``current.float()``, in the currents' dtype. Potentials that are whole numbers of more bits than
+float32 holds are in float64.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ def scan(
     current: Tensor,
     residual: Tensor | None,
     threshold: Tensor,
+    value: Tensor | None,
     lowest: Tensor | None,
     highest: Tensor | None,
     v: Tensor,
@@ -43,16 +45,18 @@ def scan(
             bfloat16, activation units.
         residual: a second current that is added, [T, N], or None.
         threshold: θ, float32 [C].
-        lowest: lower bound of total / time, in thresholds, float32 [C], or None.
+        value: of a spike in what is emitted, float32 [C]; None where it is θ.
+        lowest: lower bound of total / time, in thresholds, [C] in ``Rules.state_type``, or None.
         highest: upper bound of it, or None.
-        v: membrane potentials before the chunk, float32 [N].
+        v: membrane potentials before the chunk, [N] in ``Rules.state_type``.
         total: spikes before the chunk, signed, float32 [N]; needed where there is a bound.
         rules: ``Rules.listed``.
         timesteps: T.
         inner: neighbours in memory that share a channel.
         time: timesteps before the chunk.
         emit: "nothing" (the totals tell), "packed" (int32 [T, planes * words]), "counts"
-            (int8 [T, N], up to 127) or "values" (spikes times θ, [T, N], in the currents' dtype).
+            (int8 [T, N], up to 127) or "values" (spikes times their value, [T, N], in the currents'
+            dtype).
         count: add up the spikes of each channel.
 
     Returns:
@@ -79,6 +83,7 @@ def scan(
         SP_CONSTANT=int(current.shape[0] != timesteps),
         SP_RESIDUAL=int(residual is not None),
         SP_COUNT=int(count),
+        SP_VALUE=int(value is not None),
     )
     launch(
         build,
@@ -86,7 +91,8 @@ def scan(
         current=current,
         residual=residual,
         threshold=threshold,
-        **how.bounds(threshold, lowest, highest),
+        value=value,
+        **how.bounds(lowest, highest),
         v=v,
         total=total,
         v_after=after,
@@ -108,6 +114,7 @@ def _(
     current: Tensor,
     residual: Tensor | None,
     threshold: Tensor,
+    value: Tensor | None,
     lowest: Tensor | None,
     highest: Tensor | None,
     v: Tensor,
@@ -148,6 +155,6 @@ def _outputs(
     return (
         current.new_empty(shape, dtype=dtype),
         torch.empty_like(v),
-        v.new_empty(0 if total is None else neurons),
+        v.new_empty(0 if total is None else neurons, dtype=torch.float32),
         threshold.new_zeros(threshold.shape[0] if count else 0, dtype=torch.int64),
     )

@@ -16,13 +16,14 @@ from spikeport.cuda.source import Build, text_of
 # C type behind a pointer: the dtype of the tensor
 ELEMENTS = {
     "float": torch.float32,
+    "double": torch.float64,
     "half_t": torch.float16,
     "bfloat_t": torch.bfloat16,
     "u32": torch.int32,
     "i8": torch.int8,
     "u64": torch.int64,
 }
-MACROS = {"in_t": "SP_IN", "out_t": "SP_OUT"}
+MACROS = {"in_t": "SP_IN", "out_t": "SP_OUT", "state_t": "SP_STATE"}
 
 _HEAD = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\((\w+), 1\) )?(\w+)\(\n')
 _PARAMETER = re.compile(r"(const )?(\w+) (?:(\*)__restrict__ )?(\w+),?\s*// (.+)")

@@ -94,7 +94,8 @@ class Neuron(NeuronModel):
         if self.potential_bits is None:
             return leaked + current
         most = 2.0 ** (self.potential_bits - 1)
-        return (leaked.round() + current).clamp_(-most, most - 1)
+        # a GPU's convolution of whole numbers may go through fractions and miss by a little
+        return (leaked.round() + current.round()).clamp_(-most, most - 1)
 
     def count(self, u: Tensor) -> Tensor:
         """The whole thresholds in u, within the neuron's limits; see ``NeuronModel.count``."""

@@ -8,7 +8,7 @@ class NativeRule(NamedTuple):
 
     ``v = leak·v + I; n = clip(floor(v / θ), −max_down, max_up)``, limited by the running total's
     bounds; ``v −= n·θ``, or with a hard reset ``v = 0`` where n is not 0. With ``potential_bits``
-    ``leak·v`` is rounded to a whole number, half to even, and ``leak·v + I`` stays within
+    ``leak·v`` and ``I`` are rounded to whole numbers, half to even, and their sum stays within
     −2^(bits − 1) … 2^(bits − 1) − 1.
     """
 

@@ -19,28 +19,28 @@ DEVICE Span span_of(int position, int size, int kernel, int stride, int padding)
 }
 
 extern "C" __global__ void __launch_bounds__(128, 1) avgpool(
-    const u32 *__restrict__ packed,       // in [T, D]: D is planes * words
-    const float *__restrict__ threshold,  // in [C]
-    out_t *__restrict__ out,              // out [T, B, M]
-    int T,                                // timesteps, shared out among the layers of the grid
-    int B,                                // images, shared out among the rows of the grid
-    int M,                                // outputs of an image: C * rows * columns
-    i64 D,                                // words of a timestep
-    int C,                                // channels
-    int height,                           // of the input maps
-    int width,                            // of the input maps
-    int rows,                             // of the output maps
-    int columns,                          // of the output maps
-    int kernel_rows,                      // of the window
-    int kernel_columns,                   // of the window
-    int stride_rows,                      // between windows
-    int stride_columns,                   // between windows
-    int padding_rows,                     // zeros above and below
-    int padding_columns,                  // zeros left and right
-    int include_padding,                  // these zeros count in the mean
-    int channels_last,                    // memory is [B, H, W, C], not [B, C, H, W]
-    int planes,                           // of the packed spikes
-    int negative                          // the last plane is the sign
+    const u32 *__restrict__ packed,   // in [T, D]: D is planes * words
+    const float *__restrict__ value,  // in [C]: of a spike
+    out_t *__restrict__ out,          // out [T, B, M]
+    int T,                            // timesteps, shared out among the layers of the grid
+    int B,                            // images, shared out among the rows of the grid
+    int M,                            // outputs of an image: C * rows * columns
+    i64 D,                            // words of a timestep
+    int C,                            // channels
+    int height,                       // of the input maps
+    int width,                        // of the input maps
+    int rows,                         // of the output maps
+    int columns,                      // of the output maps
+    int kernel_rows,                  // of the window
+    int kernel_columns,               // of the window
+    int stride_rows,                  // between windows
+    int stride_columns,               // between windows
+    int padding_rows,                 // zeros above and below
+    int padding_columns,              // zeros left and right
+    int include_padding,              // these zeros count in the mean
+    int channels_last,                // memory is [B, H, W, C], not [B, C, H, W]
+    int planes,                       // of the packed spikes
+    int negative                      // the last plane is the sign
 ) {
     const i64 image = (i64)C * height * width, words = words_of(B * image);
     const i64 channel_step = channels_last ? 1 : (i64)height * width;
@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) avgpool(
                         unpacked(packed + t * D, words, planes, negative, neuron, 1, &n);
                         sum += n;
                     }
-                float mean = quotient((float)sum * threshold[channel], (float)area, inverse);
+                float mean = quotient((float)sum * value[channel], (float)area, inverse);
                 store(out + ((i64)t * B + b) * M, item, &mean);
             }
     }

@@ -70,7 +70,7 @@ DEVICE float weighted_sum(Row row, const float *weight, int outputs, int output)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) linear(
     const u32 *__restrict__ packed,    // in [T, D]: each timestep holds B * I inputs
-    const float *__restrict__ weight,  // in [I, O]: transposed, times the threshold of the input
+    const float *__restrict__ weight,  // in [I, O]: transposed, times the value of a spike
     const float *__restrict__ bias,    // in [O] or null
     out_t *__restrict__ out,           // out [T, B, O]
     int T,                             // timesteps, shared out among the layers of the grid

@@ -1,14 +1,18 @@
 // What the neurons of a layer share, and how one of them starts.
 typedef struct {
-    const float *threshold, *lowest, *highest;  // [channels]
+    const float *threshold, *value;   // [channels]
+    const state_t *lowest, *highest;  // [channels]
     Shape shape;
 } Layer;
 
-DEVICE void start_neuron(Neuron *s, Layer layer, int channel, float v, float total) {
+DEVICE void start_neuron(Neuron *s, Layer layer, int channel, state_t v, float total) {
     s->v = v;
     s->total = total;
     s->threshold = layer.threshold[channel];
-#if SP_NEURON == GENERAL
+#if SP_VALUE
+    s->value = layer.value[channel];
+#endif
+#if SP_NEURON == GENERAL && SP_BITS <= 24
     s->inverse = 1.0f / s->threshold;
 #endif
 #if SP_BOUNDS == 2

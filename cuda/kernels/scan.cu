@@ -13,7 +13,7 @@
 // Timesteps whose loads are on their way before the first is used: as many as registers allow.
 #define AHEAD (SP_RESIDUAL || SP_VECTOR == 8 ? 2 : 4)
 // SP_EMIT: 0 nothing (the totals tell), 1 packed bits (SP_PLANES of them), 2 spike counts,
-// 3 spikes times threshold
+// 3 spikes times their value
 // SP_CONSTANT: the current is that of every timestep. SP_RESIDUAL: a second current is added.
 // SP_COUNT: spikes per channel.
 
@@ -23,6 +23,14 @@ DEVICE float current_at(Loaded x, Loaded residual, int i) {
 #else
     (void)residual;
     return element(x, i);
+#endif
+}
+
+DEVICE float value_of(const Neuron *neuron) {
+#if SP_VALUE
+    return neuron->value;
+#else
+    return neuron->threshold;
 #endif
 }
 
@@ -39,12 +47,12 @@ DEVICE void emit(out_t *row, i64 N, i64 group, bool active, const Neuron *neuron
 #elif SP_EMIT == 3
     float values[SP_VECTOR];
 #pragma unroll
-    for (int i = 0; i < SP_VECTOR; ++i) values[i] = n[i] * neurons[i].threshold;
+    for (int i = 0; i < SP_VECTOR; ++i) values[i] = n[i] * value_of(neurons + i);
     if (active) store(row, group, values);
 #endif
 }
 
-DEVICE void start_neurons(Neuron *neurons, Layer layer, i64 group, const float *v,
+DEVICE void start_neurons(Neuron *neurons, Layer layer, i64 group, const state_t *v,
                           const float *total) {
     Place place = place_of(group * SP_VECTOR, layer.shape);
 #pragma unroll
@@ -59,11 +67,12 @@ extern "C" __global__ void __launch_bounds__(128, 1) scan(
     const in_t *__restrict__ current,       // in [R, N]: R is T, or 1 for a constant current
     const in_t *__restrict__ residual,      // in [T, N] or null
     const float *__restrict__ threshold,    // in [C]
-    const float *__restrict__ lowest,       // in [C] or null: of total / time, in thresholds
-    const float *__restrict__ highest,      // in [C] or null
-    const float *__restrict__ v,            // in [N]: membrane potential before the chunk
+    const float *__restrict__ value,        // in [C] or null: of a spike, if not the threshold
+    const state_t *__restrict__ lowest,     // in [C] or null: of total / time, in thresholds
+    const state_t *__restrict__ highest,    // in [C] or null
+    const state_t *__restrict__ v,          // in [N]: membrane potential before the chunk
     const float *__restrict__ total,        // in [N] or null: spikes before the chunk
-    float *__restrict__ v_after,            // out [N]
+    state_t *__restrict__ v_after,          // out [N]
     float *__restrict__ total_after,        // out [N] or null
     out_t *__restrict__ out,                // out [T, D] or null: D is N, or planes * words
     u64 *__restrict__ counts,               // inout [C] or null
@@ -76,11 +85,11 @@ extern "C" __global__ void __launch_bounds__(128, 1) scan(
     int time,                               // timesteps before the chunk
     int up,                                 // most spikes in a timestep
     int down,                               // most negative spikes
-    float leak,                             // factor on v before each timestep
+    double leak,                            // factor on v before each timestep
     int hard_reset                          // a neuron that fires loses all of its potential
 ) {
-    Layer layer = {threshold, lowest, highest, {C, inner, image_inverse}};
-    Rules rules = {(float)up, (float)down, leak, hard_reset};
+    Layer layer = {threshold, value, lowest, highest, {C, inner, image_inverse}};
+    Rules rules = {(float)up, (float)down, (state_t)leak, hard_reset};
     const i64 groups = (N + SP_VECTOR - 1) / SP_VECTOR;
     // A block goes round as one, also past the end: what a warp does together needs all of it, and
     // a compiler that sees so keeps it short.

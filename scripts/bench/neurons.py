@@ -76,8 +76,9 @@ def _arguments(model: Neuron, current: Tensor, emit: str) -> list[Any]:
     layer = FiringLayer(_neuron(model, current), current)
     total = layer.total if layer.rules.nonnegative else None
     return [
-        *(layer.layout.rows(current), None, layer.threshold, layer.lowest, layer.highest),
-        *(layer.v, total, layer.rules.listed, len(current), layer.inner, 0, emit, False),
+        *(layer.layout.rows(current), None, layer.threshold, layer.value),
+        *(layer.lowest, layer.highest, layer.v, total, layer.rules.listed),
+        *(len(current), layer.inner, 0, emit, False),
     ]
 
 

@@ -18,11 +18,13 @@ OWN_OPTIONS = ("--std=c++17", "-ftz=true")  # that CuPy adds
 
 _SCAN = {
     **{"SP_IN": "float", "SP_OUT": "u32", "SP_VECTOR": 4, "SP_EMIT": 1, "SP_PLANES": 1},
-    **{"SP_NEURON": 0, "SP_BOUNDS": 0},
+    **{"SP_NEURON": 0, "SP_BOUNDS": 0, "SP_BITS": 0, "SP_STATE": "float", "SP_VALUE": 0},
     **{"SP_CONSTANT": 0, "SP_RESIDUAL": 0, "SP_COUNT": 0},
 }
 _GENERAL = {"SP_NEURON": 2, "SP_BOUNDS": 2}
 _SIGNED = {"SP_NEURON": 1, "SP_BOUNDS": 1, "SP_PLANES": 2}
+_WHOLE = {"SP_BITS": 24, "SP_VALUE": 1}
+_WIDE = {"SP_BITS": 32, "SP_STATE": "double", "SP_VALUE": 1}
 _HALF = {"SP_IN": "half_t", "SP_VECTOR": 8}
 _FLOATS = {"SP_IN": "float", "SP_OUT": "float"}
 _HALVES = {"SP_IN": "half_t", "SP_OUT": "half_t"}
@@ -40,10 +42,12 @@ def _scan(*changes: dict[str, Any], **more: Any) -> Build:
 BUDGET: dict[str, tuple[Build, int]] = {
     "scan if float packed": (_scan(), 72),
     "scan signed half packed": (_scan(_HALF, _SIGNED), 80),
-    "scan general float packed": (_scan(_GENERAL, SP_PLANES=4), 160),
+    "scan general float packed": (_scan(_GENERAL, SP_PLANES=4), 168),
     "scan general half values": (_scan(_GENERAL, _HALF, SP_OUT="half_t", SP_EMIT=3), 120),
     "scan constant float values": (_scan(_FLOATS, SP_EMIT=3, SP_CONSTANT=1), 64),
     "scan residual, counted": (_scan(_GENERAL, _HALF, SP_RESIDUAL=1, SP_COUNT=1, SP_PLANES=4), 168),
+    "scan whole signed values": (_scan(_FLOATS, _SIGNED, _WHOLE, SP_EMIT=3), 80),
+    "scan whole general, 32 bits": (_scan(_FLOATS, _GENERAL, _WIDE, SP_EMIT=3), 128),
     "scan one by one": (_scan(_GENERAL, SP_VECTOR=1, SP_PLANES=4), 128),
     "unpack": (Build.of("unpack", **_HALVES, SP_VECTOR=8), 48),
     "avgpool": (Build.of("avgpool", **_FLOATS), 56),

@@ -7,12 +7,14 @@ import torch
 from kernelhost.building import COMPILER
 from kernelhost.running import run_blocks
 
+from spikeport.cuda.rules import Rules
 from spikeport.cuda.shapes import channel_numbers
 from spikeport.cuda.source import Build, text_of
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
 
+FORM = Rules(2).form(bounded=False) | {"SP_VALUE": 0}
 TYPES = {torch.float32: "float", torch.int16: "unsigned short", torch.int64: "i64"}
 PROBE = """
 extern "C" __global__ void probe(const void *a, const void *b, void *c, i64 N, u64 inverse) {
@@ -31,7 +33,7 @@ def probe(expression, x, y, out_dtype=torch.float32):
         text = text.replace(f"const {name} *", f"const {TYPES[value]} *")
         text = text.replace(f"({name} *)", f"({TYPES[value]} *)")
     text = text.replace("EXPRESSION", expression)
-    build = Build.of("probe", SP_IN="float", SP_OUT="float", SP_VECTOR=1, SP_NEURON=2, SP_BOUNDS=0)
+    build = Build.of("probe", SP_IN="float", SP_OUT="float", SP_VECTOR=1, **FORM)
     out = torch.zeros(len(x), dtype=out_dtype)
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, y, out)]
     inverse = channel_numbers(63, 7, 9)["image_inverse"]

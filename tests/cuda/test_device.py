@@ -32,7 +32,7 @@ def cupy():
 
 def fire(current):
     zeros = torch.zeros(current.shape[1], device=current.device)
-    state = (torch.ones(1, device=current.device), None, None, zeros, None, Rules(1).listed)
+    state = (torch.ones(1, device=current.device), None, None, None, zeros, None, Rules(1).listed)
     return scan(current, None, *state, len(current), len(zeros), 0, "values", False)[0]
 
 

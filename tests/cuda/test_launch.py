@@ -12,7 +12,7 @@ from spikeport.cuda.launch import LaunchError, launch
 from spikeport.cuda.rules import Rules
 from spikeport.cuda.scan import scan
 from spikeport.cuda.shapes import channel_numbers
-from spikeport.cuda.signature import signature_of
+from spikeport.cuda.signature import MACROS, signature_of
 from spikeport.cuda.source import KERNELS, Build, text_of
 from spikeport.scripts.experiments.kernel_table import BUDGET
 
@@ -181,7 +181,7 @@ def test_threads_that_never_come_are_found():
     text = text_of("scan").replace("; base < groups", "; base + threadIdx.x < groups")
     values = dict.fromkeys(p.name for p in signature_of("scan"))
     values |= {"current": torch.randn(1, 5), "v": torch.zeros(5), "total": torch.zeros(5)}
-    values |= {"threshold": torch.ones(5), "lowest": torch.ones(5), "highest": torch.ones(5)}
+    values |= dict.fromkeys(("threshold", "value", "lowest", "highest"), torch.ones(5))
     values |= {"v_after": torch.zeros(5), "total_after": torch.zeros(5)}
     values |= {"out": torch.zeros(1, 1, dtype=torch.int32), "T": 1, "N": 5, "D": 1, "time": 0}
     values |= channel_numbers(5, 5, 1) | Rules(1).arguments()
@@ -221,11 +221,10 @@ def test_signatures_are_those_the_compiler_sees(name):
     build = next(build for build, _ in BUDGET.values() if build.kernel == name)
     types = {"i64": "long long int", "u32": "unsigned int", "u64": "long long unsigned int"}
     types["i8"] = "signed char"
-    macros = {"in_t": "SP_IN", "out_t": "SP_OUT"}
     expected = []
     for parameter in signature_of(name):
         ctype = parameter.ctype
-        ctype = dict(build.defines)[macros[ctype]] if ctype in macros else ctype
+        ctype = dict(build.defines)[MACROS[ctype]] if ctype in MACROS else ctype
         star = "" if parameter.role == "scalar" else "*"
         const = "const " if parameter.role == "in" else ""
         expected.append(f"{const}{types.get(ctype, ctype)}{star}")
@@ -249,12 +248,12 @@ def test_signature_lines_that_are_not_understood(monkeypatch):
 
 @pytest.mark.parametrize(("emit", "match"), [("counts", "int8"), ("spikes", "expected one of")])
 def test_emissions_that_do_not_exist(cupy, emit, match):
-    state = (torch.ones(1), None, None, torch.zeros(8), None, Rules(128).listed)
+    state = (torch.ones(1), None, None, None, torch.zeros(8), None, Rules(128).listed)
     with pytest.raises(ValueError, match=match):
         scan(torch.randn(2, 8), None, *state, 2, 8, 0, emit, False)
 
 
 def test_kernels_take_no_doubles(cupy):
-    state = (torch.ones(1), None, None, torch.zeros(8), None, Rules(1).listed)
+    state = (torch.ones(1), None, None, None, torch.zeros(8), None, Rules(1).listed)
     with pytest.raises(TypeError, match=r"not torch\.float64"):
         scan(torch.randn(2, 8).double(), None, *state, 2, 8, 0, "values", False)

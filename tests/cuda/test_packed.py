@@ -57,7 +57,7 @@ def test_scan_packs_what_it_counts(cupy, data):
         neurons = -(-neurons // 8) * 8
     current, v = torch.randn(steps, neurons).to(dtype) * 2, torch.rand(neurons)
     total = torch.zeros(neurons)
-    given_by = (current, None, torch.tensor([0.7]), None, None, v, total, rules.listed)
+    given_by = (current, None, torch.tensor([0.7]), None, None, None, v, total, rules.listed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "_MOST_BLOCKS", (draw(st.integers(1, 2)), 1, 1))
         counts = scan(*given_by, steps, neurons, 0, "counts", False)[0]

@@ -1,6 +1,7 @@
 """The scan kernel, run on the CPU, against the neurons of convert/: bit for bit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,19 @@ FORMS = (  # of the update: neuron, range
     (Neuron(3, 2, 0.7, True), (-1.0, 1.5)),
 )
 SHAPES = ((1, 1), (2, 5), (3, 31), (2, 33), (2, 3, 4, 4), (1, 8, 4, 4), (2, 4, 5, 3), (4, 64))
+WHOLE = tuple(  # of a potential that is a whole number: neuron, range in spikes
+    (replace(model, potential_bits=bits), span)
+    for bits in (16, 24, 32)
+    for model, span in (
+        (Neuron(1, 0), (0.0, math.inf)),
+        (Neuron(1, 1), (0.0, math.inf)),
+        (Neuron(1, 1), (-math.inf, math.inf)),
+        (Neuron(5, 0, hard_reset=True), (0.0, math.inf)),
+        (Neuron(4, 4), (0.0, 2.5)),
+        (Neuron(3, 2, 0.7), (-1.0, 1.5)),
+        (Neuron(3, 2, 0.7, True), (-1.0, 1.5)),
+    )
+)
 property_test = settings(
     max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
@@ -43,22 +57,40 @@ def layer(model, channels, span=(0.0, math.inf), per_neuron=()):
     return neuron
 
 
+def whole_layer(model, channels, span, small, per_neuron=()):
+    """A neuron layer of an integer network; ``small``: many spikes fit in its potential."""
+    shape, bits = (channels, *per_neuron), model.potential_bits
+    largest = 40 if small else 2 ** (min(bits, 24) - 1) // 3
+    threshold = torch.randint(1 + largest // 2, largest + 1, shape).float()
+    unit = torch.rand(shape) + 0.1
+    scale = float(threshold.max() * unit.max())
+    neuron = NeuronLayer(model, channels, span[0] * scale, span[1] * scale)
+    neuron.model = model
+    neuron.threshold.data, neuron.unit.data = threshold, unit
+    neuron.spike_value.data = torch.ones(shape)
+    neuron.v0.data = (threshold * torch.rand(shape) * 1.5).round()
+    return neuron
+
+
 def run(neuron, current, state, residual=None, emit="values", timesteps=None, **how):
     """``scan`` for a layer of convert/: the layout, what it emitted, state, the other outputs."""
     layout, time = Layout.of(current, neuron.channel_dim), state.time
     threshold, inner = layout.parameter(neuron.threshold.detach())
-    bounds = neuron._total_bounds(neuron.threshold.detach())
+    value = layout.parameter(neuron.value.detach())[0] if neuron.integer else None
+    model, bits = neuron.model, neuron.model.potential_bits or 0
+    rules = Rules(model.max_up, model.max_down, model.leak, model.hard_reset, bits=bits)
+    bounds = neuron._total_bounds(neuron.threshold.detach().to(rules.state_type))
     lowest, highest = (None if b is None else layout.parameter(b)[0] for b in bounds)
-    model, floor = neuron.model, neuron.low == 0 and lowest is not None
-    rules = Rules(model.max_up, model.max_down, model.leak, model.hard_reset, floor)
+    floor = neuron.low == 0 and lowest is not None
+    rules = replace(rules, nonnegative=floor)
     total = state.total
     if emit == "nothing" and total is None:
         total = torch.zeros(current.shape[1:])
     out, v, total, *others = scan(
         layout.rows(current),
         None if residual is None else layout.rows(residual),
-        *(threshold, None if floor else lowest, highest, layout.row(state.v.detach())),
-        *(None if total is None else layout.row(total), rules.listed),
+        *(threshold, value, None if floor else lowest, highest, layout.row(state.v.detach())),
+        *(None if total is None else layout.row(total.float()), rules.listed),
         *(timesteps or len(current), inner, time, emit),
         how.get("count", False),
     )
@@ -68,12 +100,12 @@ def run(neuron, current, state, residual=None, emit="values", timesteps=None, **
 
 def start(neuron, current):
     with torch.no_grad():
-        return neuron.start(current[0].float())
+        return neuron.start(current[0].to(neuron._state_type(current)))
 
 
 def same_state(found, expected):
     assert torch.equal(found.v, expected.v)
-    assert expected.total is None or torch.equal(found.total, expected.total)
+    assert expected.total is None or torch.equal(found.total, expected.total.float())
     assert found.time == expected.time
 
 
@@ -108,6 +140,41 @@ def test_equals_the_torch_definition(cupy, model, span, data):
     assert out.dtype == dtype
     assert torch.equal(layout.tensor(out), expected.to(dtype))
     same_state(state, after)
+
+
+@pytest.mark.parametrize(("model", "span"), WHOLE)
+@property_test
+@given(data=st.data())
+def test_whole_numbers_equal_the_torch_definition(cupy, model, span, data):
+    draw = data.draw
+    shape, small = draw(st.sampled_from(SHAPES)), draw(st.booleans())
+    per_neuron = shape[2:] if draw(st.booleans()) else ()
+    neuron = whole_layer(model, shape[1], span, small, per_neuron)
+    current = currents(draw, draw(st.integers(1, 19)), shape) * neuron.threshold.mean()
+    if draw(st.booleans()):  # as they are where a convolution goes through fractions
+        current = current.round() + 0.2 * torch.randn(current.shape).clamp(-1, 1)
+    elif draw(st.booleans()):
+        current = current * 2 ** draw(st.integers(1, 8))  # the potential saturates
+    with torch.no_grad():
+        expected, after = neuron(current)
+    layout, out, state, _ = run(neuron, current, start(neuron, current))
+    assert torch.equal(layout.tensor(out), expected)
+    assert bool((expected == expected.round()).all())
+    same_state(state, after)
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_potential_stays_in_its_width(cupy, bits, sign):
+    neuron = whole_layer(Neuron(1, 1, potential_bits=bits), 8, (-math.inf, math.inf), True)
+    current = torch.full((6, 2, 8), sign * 2.0 ** (bits - 2))
+    with torch.no_grad():
+        expected, after = neuron(current)
+    layout, out, state, _ = run(neuron, current, start(neuron, current))
+    assert torch.equal(layout.tensor(out), expected)
+    same_state(state, after)
+    highest = 2.0 ** (bits - 1) - 1 if sign > 0 else -(2.0 ** (bits - 1))
+    assert bool((state.v + neuron.threshold.to(state.v) * sign == highest).all())
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 4, 4), (3, 5)])

@@ -26,16 +26,24 @@ class FiringLayer:
         rule = neuron.native_rule
         assert rule is not None  # the run leaves others to torch
         self.layout, self.time = Layout.of(current, neuron.channel_dim), 0
-        threshold = neuron.threshold.float()
+        threshold = neuron.threshold.detach().float()
         self.threshold, self.inner = self.layout.parameter(threshold)
-        lowest, highest = neuron._total_bounds(threshold.detach())
-        nonnegative = neuron.low == 0 and lowest is not None
-        self.lowest = None if lowest is None or nonnegative else self.layout.parameter(lowest)[0]
+        apart = neuron.value is not neuron.threshold
+        self.value = self.layout.parameter(neuron.value.detach().float())[0] if apart else None
+        self.rules = rules = Rules(*rule[:4], bits=rule.potential_bits or 0)
+        lowest, highest = neuron._total_bounds(threshold.to(rules.state_type))
+        if neuron.low == 0 and lowest is not None:
+            self.rules, lowest = replace(rules, nonnegative=True), None
+        self.lowest = None if lowest is None else self.layout.parameter(lowest)[0]
         self.highest = None if highest is None else self.layout.parameter(highest)[0]
-        self.rules = Rules(*rule[:4], nonnegative)
-        like = current[0].float()
-        self.v = self.layout.row(neuron.per_channel(neuron.v0, like))
-        self.total = torch.zeros_like(self.v)
+        like = current[0].to(rules.state_type)
+        self.v = self.layout.row(neuron.per_channel(neuron.v0.detach(), like))
+        self.total = torch.zeros_like(self.v, dtype=torch.float32)
+
+    @property
+    def spike_value(self) -> Tensor:
+        """The value of one spike, float32 [C]."""
+        return self.threshold if self.value is None else self.value
 
     def keep_images(self, rows: Tensor, batch: int) -> None:
         """Go on with these images of the batch only, int64 indices of its B images."""
@@ -46,7 +54,7 @@ class FiringLayer:
         self.layout = replace(self.layout, shape=(folded * len(rows), *self.layout.shape[1:]))
 
     def values(self, current: Tensor, residual: Tensor | None, steps: int) -> Tensor:
-        """Spikes times threshold, [t, B, ...], in the currents' dtype.
+        """Spikes times their value, [t, B, ...], in the currents' dtype.
 
         Args:
             current: [t, B, ...], or [1, B, ...] for the same at every timestep.
@@ -73,9 +81,9 @@ class FiringLayer:
         return Totals(sums)
 
     def _value_of(self, spikes: Tensor) -> Tensor:
-        """Spikes of each neuron, [N], times threshold, [B, ...]."""
+        """Spikes of each neuron, [N], times their value, [B, ...]."""
         images = spikes.view(-1, self.threshold.numel(), self.inner)
-        return self.layout.tensor((images * self.threshold[:, None]).view(1, -1))[0]
+        return self.layout.tensor((images * self.spike_value[:, None]).view(1, -1))[0]
 
     def _scan(
         self, current: Tensor, residual: Tensor | None, steps: int, emit: str, count: bool = False
@@ -85,7 +93,7 @@ class FiringLayer:
         out, self.v, self.total, counts = scan(
             self.layout.rows(current),
             None if residual is None else self.layout.rows(residual),
-            *(self.threshold, self.lowest, self.highest, self.v, self.total),
+            *(self.threshold, self.value, self.lowest, self.highest, self.v, self.total),
             *(self.rules.listed, steps, self.inner, self.time, emit, count),
         )
         self.time += steps
@@ -97,7 +105,7 @@ class Totals:
     """Emissions between some timesteps of a chunk, added up.
 
     Attributes:
-        sums: float32 [B, ...], activation units, by first timestep and the one after the last.
+        sums: float32 [B, ...], by first timestep and the one after the last.
     """
 
     sums: dict[tuple[int, int], Tensor]
@@ -128,10 +136,10 @@ class Packed:
         return float(self.counts.sum()) / (len(self.bits) * self.layer.layout.neurons)
 
     def values(self) -> Tensor:
-        """Spikes times threshold, [t, B, ...]."""
+        """Spikes times their value, [t, B, ...]."""
         layer = self.layer
         rows = unpack(
-            *(self.bits, layer.threshold, layer.layout.neurons, layer.inner, *self._planes()),
+            *(self.bits, layer.spike_value, layer.layout.neurons, layer.inner, *self._planes()),
             self.dtype,
         )
         return layer.layout.tensor(rows)
@@ -142,7 +150,7 @@ class Packed:
         sizes = [pair(size) for size in (pool.kernel_size, pool.stride, pool.padding)]
         window, last = [side for pair in sizes for side in pair], layout.channels_last
         out = avgpool(
-            *(self.bits, self.layer.threshold, list(layout.shape), window),
+            *(self.bits, self.layer.spike_value, list(layout.shape), window),
             *(pool.count_include_pad, last, *self._planes(), self.dtype),
         )
         shape = (*layout.shape[:2], *pooled_size(layout.shape, window))
@@ -150,7 +158,7 @@ class Packed:
 
     def weighted(self, layer: nn.Linear) -> Tensor:
         """A linear layer, [t, B, O]."""
-        weight = (layer.weight.float() * self.layer.threshold).t().contiguous()
+        weight = (layer.weight.float() * self.layer.spike_value).t().contiguous()
         bias = None if layer.bias is None else layer.bias.float()
         batch = self.layer.layout.shape[0]
         return linear(self.bits, weight, bias, batch, *self._planes(), self.dtype)

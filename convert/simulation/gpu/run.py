@@ -82,8 +82,7 @@ class CudaRun(Run):
         """Whether the kernels know these neurons."""
         neuron = self.network.neuron(str(node.target))
         hooked = bool(neuron._forward_hooks or neuron._forward_pre_hooks)
-        rule = neuron.native_rule
-        return rule is not None and rule.potential_bits is None and not hooked
+        return neuron.native_rule is not None and not hooked
 
     def _is_residual(self, node: fx.Node) -> bool:
         """Whether a node adds two currents of neurons, and nothing else reads the sum."""

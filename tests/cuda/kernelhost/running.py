@@ -18,7 +18,7 @@ from spikeport.cuda.source import Build
 # what fills an output before the kernel writes it
 RUNS = ((2, True, 0xA5), (1, False, 0x5A))
 SCALARS = {"int": ctypes.c_int, "i64": ctypes.c_int64, "u64": ctypes.c_uint64}
-SCALARS["float"] = ctypes.c_float
+SCALARS |= {"float": ctypes.c_float, "double": ctypes.c_double}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def _explained(message: str, arrays: Sequence[Guarded | None]) -> str:
 
 def _number(parameter: Parameter, value: Any, array: Guarded | None) -> Any:
     if parameter.role == "scalar":
-        return SCALARS[parameter.ctype](value if parameter.ctype == "float" else int(value))
+        whole = parameter.ctype not in ("float", "double")
+        return SCALARS[parameter.ctype](int(value) if whole else value)
     return ctypes.c_void_p(array.address if array else None)
 
 

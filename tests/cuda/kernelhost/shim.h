@@ -7,6 +7,9 @@ inline float floorf(float x) { return __builtin_floorf(x); }
 inline float truncf(float x) { return __builtin_truncf(x); }
 inline float ceilf(float x) { return __builtin_ceilf(x); }
 inline float rintf(float x) { return __builtin_rintf(x); }
+inline double floor(double x) { return __builtin_floor(x); }
+inline double ceil(double x) { return __builtin_ceil(x); }
+inline double rint(double x) { return __builtin_rint(x); }
 inline float fminf(float x, float y) { return __builtin_fminf(x, y); }
 inline float fmaxf(float x, float y) { return __builtin_fmaxf(x, y); }
 inline float fmaf(float x, float y, float z) { return __builtin_fmaf(x, y, z); }

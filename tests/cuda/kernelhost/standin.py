@@ -22,6 +22,7 @@ NUMBERS = {
     "i64": numpy.int64,
     "u64": numpy.uint64,
     "float": numpy.float32,
+    "double": numpy.float64,
 }
 LIMITS = (2**31 - 1, 65535, 65535)  # blocks of a grid
 STREAM = 4242
@@ -37,7 +38,7 @@ class StandIn:
     """
 
     int32, int64, uint64 = numpy.int32, numpy.int64, numpy.uint64
-    float32 = numpy.float32
+    float32, float64 = numpy.float32, numpy.float64
 
     def __init__(self) -> None:
         self.launches: list[tuple[Build, tuple[int, ...]]] = []
