@@ -72,10 +72,8 @@ class Rules:
 
     def bounds(self, lowest: Tensor | None, highest: Tensor | None) -> dict[str, Tensor | None]:
         """Both bounds where there is one; the one that does not bind is infinite."""
-        if lowest is None and highest is None:
-            return {"lowest": None, "highest": None}
-        if lowest is None:
+        if highest is not None and lowest is None:
             lowest = torch.full_like(highest, 0.0 if self.nonnegative else -torch.inf)
-        if highest is None:
+        if lowest is not None and highest is None:
             highest = torch.full_like(lowest, torch.inf)
         return {"lowest": lowest, "highest": highest}
