@@ -26,7 +26,7 @@ OPTIONS += ("-c", str(HERE.parents[1] / "pyproject.toml"))
 MUTATIONS = (
     ("neuron.cuh", "v >= s->threshold ? 1.0f : v <", "v > s->threshold ? 1.0f : v <", SCAN),
     ("neuron.cuh", "v >= s->threshold ? 1.0f : 0.0f", "v > s->threshold ? 1.0f : 0.0f", SCAN),
-    ("neuron.cuh", "v < 0.0f ? -1.0f", "v <= 0.0f ? -1.0f", SCAN),
+    ("neuron.cuh", "v < 0 ? -1.0f", "v <= 0 ? -1.0f", SCAN),
     ("neuron.cuh", "n = fmaxf(n, -s->total);", "", SCAN),
     ("neuron.cuh", "rounded_up(s->lowest", "rounded_down(s->lowest", SCAN),
     ("neuron.cuh", "s->highest * time + (state_t)1e-3", "s->highest * time", SCAN),

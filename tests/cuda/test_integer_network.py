@@ -3,8 +3,13 @@
 import pytest
 import torch
 from integer_network import integer_network
+from torch import nn
 
 from spikeport.convert import Neuron
+from spikeport.convert.simulation import exact_sums
+from spikeport.convert.simulation.gpu import int8_products
+from spikeport.convert.simulation.gpu import run as cuda_run
+from spikeport.convert.simulation.gpu.int8_products import Int8Layer, suits
 
 TIMESTEPS = 12
 KIND = ["if", "signed", "multi-level", Neuron(2, 1, leak=0.75), Neuron(2, hard_reset=True)]
@@ -54,3 +59,103 @@ def test_outputs_are_those_of_torch(cupy, bits):
 def scans(cupy):
     """The form of each scan that ran."""
     return [dict(build.defines) for build, _ in cupy.launches if build.kernel == "scan"]
+
+
+@pytest.fixture
+def integers(monkeypatch):
+    """Products of integers wherever they can be; the layers that had one."""
+    used = []
+
+    def is_quicker(layer, x, plain):
+        assert torch.equal(layer(x), plain())
+        used.append(layer.layer)
+        return True
+
+    monkeypatch.setattr(int8_products, "is_quicker", is_quicker)
+    return used
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@torch.no_grad()
+def test_products_of_integers_give_the_same_spikes(cupy, integers, memory_format, monkeypatch):
+    monkeypatch.setattr(cuda_run, "SPARSE_BELOW", 0.0)
+    snn, x = integer_network("signed", 24)
+    expected = emitted(snn, x, "torch", None)
+    snn, x = snn.to(memory_format=memory_format), x.to(memory_format=memory_format)
+    found = emitted(snn, x, "cuda", 5)
+    assert all(torch.equal(found[name], values) for name, values in expected.items())
+    snn(x, 8)
+    kinds = {type(layer) for layer in integers}
+    assert kinds == {nn.Conv2d, nn.Linear}
+    strides = {layer.stride for layer in integers if isinstance(layer, nn.Conv2d)}
+    assert strides == {(1, 1), (2, 2)}
+    assert not [layer for layer in integers if getattr(layer, "groups", 1) > 1]
+
+
+CONVOLUTION = nn.Conv2d(8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fits"),
+    [
+        (CONVOLUTION, True),
+        (nn.Conv2d(8, 8, (1, 3), (2, 1), (0, 1), bias=False), True),
+        (nn.Conv2d(8, 8, 3, dilation=2), False),
+        (nn.Conv2d(8, 8, 3, groups=2), False),
+        (nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), False),
+        (nn.Conv2d(8, 8, 3, padding="same"), False),
+        (nn.Conv2d(8, 9, 3), False),
+        (nn.ConvTranspose2d(8, 8, 3), False),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_layers_that_are_no_matrix_are_left_to_floats(layer, fits):
+    x = torch.randint(-127, 128, (3, 8, 7, 6)).float()
+    assert suits(layer, x) is fits
+    assert not suits(layer, x.half())
+    assert not suits(layer, x[:0])
+    if fits:
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randint_like(parameter, -127, 128))
+        made = Int8Layer(layer)
+        assert made.exact
+        assert torch.equal(made(x), layer(x))
+        layer.weight[0, 0, 0, 0] = 128
+        assert not Int8Layer(layer).exact
+
+
+@torch.no_grad()
+def test_the_quicker_product_is_measured_once(monkeypatch):
+    monkeypatch.setattr(int8_products, "_quicker", {})
+    clock, calls = [0.0], []
+    monkeypatch.setattr(int8_products.time, "perf_counter", lambda: clock[0])
+    layer, x = Int8Layer(nn.Linear(8, 8)), torch.ones(20, 8)
+    for seconds, quicker in ((0.5, False), (2.0, True)):
+
+        def plain(seconds=seconds):
+            calls.append(seconds)
+            clock[0] += seconds
+
+        def integers(layer, x):
+            clock[0] += 1.0
+
+        monkeypatch.setattr(Int8Layer, "__call__", integers)
+        monkeypatch.setattr(int8_products, "_quicker", {})
+        assert int8_products.is_quicker(layer, x, plain) is quicker
+        before = len(calls)
+        assert int8_products.is_quicker(layer, x, plain) is quicker
+        assert len(calls) == before > 0
+
+
+def test_all_bits_of_operands_are_taken_on_a_gpu():
+    def now():
+        return [getattr(owner, name) for owner, name, _ in exact_sums._settings()]
+
+    before = now()
+    with exact_sums.exact_sums(torch.device("cpu")):
+        assert now() == before
+    with exact_sums.exact_sums(torch.device("cuda")):
+        assert now() == [exact for *_, exact in exact_sums._settings()] != before
+    assert now() == before
+    assert torch.backends.cudnn.allow_tf32  # torch's default, and no error for two ways of setting

@@ -3,12 +3,14 @@
 A layer of neurons is one kernel over the timesteps of a chunk. What stands around it is taken into
 that kernel where the graph allows: the addition of a residual, a current that is the same at every
 timestep, the sums that a readout wants. Spikes are written in the type that the next layer reads;
-as bits where that is a pool or a linear layer that adds up few weights.
+as bits where that is a pool or a linear layer that adds up few weights. Whole numbers of spikes and
+weights may be multiplied as integers, see ``int8_products.py``.
 """
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from spikeport.convert.graph.roles import call_leaves, homogeneous, in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.emitted import Emitted, Watcher
+from spikeport.convert.simulation.gpu.int8_products import Int8Products
 from spikeport.convert.simulation.gpu.layers import FiringLayer, Packed, Totals
 from spikeport.convert.simulation.run import Run
 from spikeport.cuda import launch
@@ -48,6 +51,7 @@ class CudaRun(Run):
         self.layers: dict[fx.Node, FiringLayer] = {}
         self.marks: Sequence[int] = ()
         self.sparse: dict[fx.Node, bool] = {}
+        self.products = Int8Products(network)
 
     def advance(self, steps: int, marks: Sequence[int] = ()) -> Any:
         """Simulate the next timesteps; see ``Run.advance``."""
@@ -73,10 +77,12 @@ class CudaRun(Run):
             if (first.shape, first.dtype) == (second.shape, second.dtype):
                 return CurrentSum(first, second)
         source = node.args[0] if node.args else None
-        packed = values.get(source) if isinstance(source, fx.Node) else None
-        if isinstance(packed, Packed):
-            return self._from_packed(node, packed)
-        return super()._in_time(node, values, steps)
+        given = values.get(source) if isinstance(source, fx.Node) else None
+        if isinstance(given, Packed):
+            return self._from_packed(node, given)
+        plain = partial(super()._in_time, node, values, steps)
+        product = self.products.output(node, given, plain)
+        return plain() if product is None else product
 
     def _takes(self, node: fx.Node) -> bool:
         """Whether the kernels know these neurons."""
@@ -171,7 +177,9 @@ class CudaRun(Run):
             self.sparse[node] = packed.density() < SPARSE_BELOW
         if self.sparse[node]:
             return packed.weighted(module).flatten(0, 1)
-        return module(packed.values().flatten(0, 1))
+        spikes = packed.values().flatten(0, 1)
+        product = self.products.output(node, spikes, partial(module, spikes))
+        return module(spikes) if product is None else product
 
     def _sum(
         self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
