@@ -51,6 +51,7 @@ ROOMS: dict[str, str] = {
     "report/page": "number_format drawing operations sweeping costing inspecting",
     "scripts/peers": "",
     "scripts/bench": "peers",
+    "scripts/gpu_check": "bench peers",
     "scripts/compare": "options",
     "scripts/coverage/networks": "",
     "scripts/coverage": "options",

@@ -38,7 +38,8 @@ def exact_sums(device: torch.device) -> Iterator[None]:
 
 def _settings() -> list[tuple[Any, str, Any]]:
     """Owner, name and exact value of each setting, in this version of torch."""
-    cudnn, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    product = torch.backends.cuda.matmul
     if hasattr(product, "fp32_precision"):  # torch 2.9; mixing it with the older names raises
         return [(cudnn.conv, "fp32_precision", "ieee"), (product, "fp32_precision", "ieee")]
     return [(cudnn, "allow_tf32", False), (product, "allow_tf32", False)]

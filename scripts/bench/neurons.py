@@ -21,7 +21,8 @@ from spikeport.scripts.peers.peer import Layer
 SHAPE = (64, 128, 32, 32)  # [B, C, H, W]: 1 GiB of float currents over TIMESTEPS
 TIMESTEPS = 32
 IF, SIGNED = Neuron(1, 0), Neuron(1, 1)
-FORMS = (  # name, neuron, what the kernel writes
+Form = tuple[str, Neuron, str]  # name, neuron, what the kernel writes
+FORMS: tuple[Form, ...] = (
     ("IF to bits", IF, "packed"),
     ("signed to bits", SIGNED, "packed"),
     ("IF to values", IF, "values"),
@@ -48,27 +49,36 @@ def measure(
     """
     rows = []
     for dtype in DTYPES:
-        torch.manual_seed(0)
-        current = torch.empty(TIMESTEPS, *SHAPE, dtype=dtype, device=device).normal_(0.2, 0.5)
+        current = random_current(dtype, device)
         others = {model: _others(model, current, peers) for model in (IF, SIGNED)}
-        for name, model, emit in FORMS:
-            arguments = _arguments(model, current, emit)
-            moved = _bytes(*arguments, *scan(*arguments)) / current.numel()
-            seconds = quickest(partial(scan, *arguments), device)
-            rate = moved * current.numel() / seconds
-            rows.append(
-                {
-                    "kernel": name,
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "seconds": seconds,
-                    "steps_per_second": current.numel() / seconds,
-                    "bytes_per_step": moved,
-                    "bytes_per_second": rate,
-                    "of_copy": rate / copy_bytes_per_second,
-                    "others": others[model],
-                }
-            )
+        for form in FORMS:
+            row = scan_row(form, current, copy_bytes_per_second)
+            rows.append(row | {"others": others[form[1]]})
     return rows
+
+
+@torch.no_grad()
+def scan_row(form: Form, current: Tensor, copy_bytes_per_second: float) -> dict[str, Any]:
+    """The speed of one form of the scan kernel; see ``measure``, without the others."""
+    name, model, emit = form
+    arguments = _arguments(model, current, emit)
+    moved = nbytes(*arguments, *scan(*arguments))
+    seconds = quickest(partial(scan, *arguments), current.device)
+    return {
+        "kernel": name,
+        "dtype": str(current.dtype).removeprefix("torch."),
+        "seconds": seconds,
+        "steps_per_second": current.numel() / seconds,
+        "bytes_per_step": moved / current.numel(),
+        "bytes_per_second": moved / seconds,
+        "of_copy": moved / seconds / copy_bytes_per_second,
+    }
+
+
+def random_current(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Currents of TIMESTEPS, with thresholds of 1, [T, B, C, H, W]."""
+    torch.manual_seed(0)
+    return torch.empty(TIMESTEPS, *SHAPE, dtype=dtype, device=device).normal_(0.2, 0.5)
 
 
 def _arguments(model: Neuron, current: Tensor, emit: str) -> list[Any]:
@@ -83,14 +93,17 @@ def _arguments(model: Neuron, current: Tensor, emit: str) -> list[Any]:
 
 
 def _neuron(model: Neuron, current: Tensor) -> NeuronLayer:
-    """Neurons with thresholds of 1, where the currents are."""
+    """Neurons with thresholds of 1, where the currents are; counting spikes in whole numbers."""
     neuron = NeuronLayer(model, current.shape[2])
     neuron.threshold.fill_(1.0)
-    neuron.v0.fill_(0.5)
+    if model.potential_bits is None:
+        neuron.v0.fill_(0.5)
+    else:
+        neuron.unit.data = neuron.spike_value.data = torch.ones(current.shape[2])
     return neuron.to(current)
 
 
-def _bytes(*values: Any) -> int:
+def nbytes(*values: Any) -> int:
     """Bytes of all arrays that a launch reads or writes."""
     return sum(value.nbytes for value in values if isinstance(value, Tensor))
 

@@ -107,9 +107,7 @@ def _trials(
     folded: FoldedNetwork, peer: Peer, images: Tensor, most: int
 ) -> list[tuple[Mode, int, float]]:
     """Seconds per timestep of every mode and chunk size worth trying."""
-    shapes = [torch.Size(n.meta["shape"][1:]) for n in folded.nodes if n.meta.get("shape")]
-    largest = 4 * len(images) * max(shape.numel() for shape in shapes)
-    fits = [c for c in CHUNKS if c <= most and (c == 1 or c * largest * COPIES <= ROOM)]
+    fits = fitting_chunks(folded, images, most)
     found = []
     with tqdm(desc=f"{peer.name}: quickest mode", unit="trial", leave=False) as bar:
         for mode in peer.modes:
@@ -126,6 +124,13 @@ def _trials(
                 if slow == 2:
                     break
     return found
+
+
+def fitting_chunks(folded: FoldedNetwork, images: Tensor, most: int) -> list[int]:
+    """Numbers of timesteps at once, up to ``most``, for which a peer has the memory; ascending."""
+    shapes = [torch.Size(n.meta["shape"][1:]) for n in folded.nodes if n.meta.get("shape")]
+    largest = 4 * len(images) * max(shape.numel() for shape in shapes)
+    return [c for c in CHUNKS if c <= most and (c == 1 or c * largest * COPIES <= ROOM)]
 
 
 def _best(call: Callable[[], Any], device: torch.device) -> float:

@@ -7,21 +7,12 @@ batch is random, batch norms are alive, and the median is given.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
-import torch
-
-from spikeport.calibration import InitialPotential, MaxThreshold, calibrate
-from spikeport.convert import KINDS, build
-from spikeport.finetune.gradient.batch_norms import keep_norms
-from spikeport.finetune.gradient.through_time import TimeLoop
-from spikeport.finetune.neuron.surrogates import Surrogate
-from spikeport.finetune.neuron.trainable import make_trainable
-from spikeport.finetune.training.training import set_compiled
+from spikeport.scripts.bench.training_step import training_step
 from spikeport.scripts.bench.turns import medians
 from spikeport.scripts.options import positive
-from spikeport.zoo import load_model
 
 MODELS = ("cifar10/resnet20", "cifar10/vgg16-thin")
 
@@ -37,26 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| seconds a step | " + " | ".join(f"{m}{', compiled' * c}" for m, c in ways) + " |")
     print("|---|" + "---|" * len(ways))
     for model in MODELS:
-        steps = [step(model, options.batch_size, options.timesteps, *way) for way in ways]
+        steps = [training_step(model, options.batch_size, options.timesteps, *way) for way in ways]
         cells = " | ".join(f"{seconds:.3f}" for seconds in medians(steps, options.repeats))
         print(f"| {model} | {cells} |", flush=True)
-
-
-def step(
-    model: str, batch_size: int, timesteps: int, method: str, compiled: bool
-) -> Callable[[], None]:
-    """A forward and a backward pass of a trainable network with binary neurons."""
-    torch.manual_seed(0)
-    x = torch.randn(batch_size, 3, 32, 32)
-    network = build(load_model(model), x, KINDS["if"])
-    calibrate(network, [x], [MaxThreshold(), InitialPotential()], progress=False)
-    network = make_trainable(network, Surrogate())
-    x = x.to(memory_format=torch.channels_last)
-    keep_norms(network, [x], timesteps, "batch", method == "quantized")
-    network.train()
-    set_compiled(network, compiled)
-    loop = TimeLoop(network, method == "quantized", compiled)
-    return lambda: loop(x, timesteps, frozenset(), None).answer.square().sum().backward()
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_bytes_are_those_of_the_launch(cupy, spec, emit, dtype, expected):
     current = torch.randn(8, 2, 4, 4, 8).to(dtype)
     arguments = bench_neurons._arguments(spec, current, emit)
     outputs = bench_neurons.scan(*arguments)
-    moved = bench_neurons._bytes(*arguments, *outputs)
+    moved = bench_neurons.nbytes(*arguments, *outputs)
     assert moved == cupy.bytes[-1]
     state = (16 if spec == SIGNED else 8) / len(current)
     thresholds = 4 * 4 / current.numel()
