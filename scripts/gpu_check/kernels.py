@@ -76,7 +76,7 @@ def others(current: Tensor) -> dict[str, Call]:
 def _row(
     name: str, call: Callable[..., Any], arguments: tuple[Any, ...], current: Tensor, copy: float
 ) -> dict[str, Any]:
-    """As ``neurons.scan_row``; bytes are those of all tensors, each once."""
+    """A row like that of ``neurons.scan_row``; bytes are those of all tensors, each once."""
     made = call(*arguments)
     made = made if isinstance(made, tuple) else (made,)
     moved = neurons.nbytes(*arguments, *made)

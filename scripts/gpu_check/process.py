@@ -88,6 +88,6 @@ def here(name: str, seconds: float, keep: Callable[[dict[str, Any]], None]) -> d
 
 
 def child(name: str, seconds: float, path: Path) -> None:
-    """What the process of a section does: its findings go to a file."""
+    """The work of a section's own process: its findings go to a file."""
     torch.manual_seed(0)
     here(name, seconds, lambda found: write_text(path, json.dumps(found)))

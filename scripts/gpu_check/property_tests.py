@@ -88,7 +88,7 @@ def _shown(command: Sequence[str]) -> str:
 
 
 def _output(command: Sequence[str], seconds: float) -> tuple[str, int | None]:
-    """What a process printed, and its exit status; None where it was ended for its time."""
+    """The output of a process, and its exit status; None where it was ended for its time."""
     child = subprocess.Popen(
         command,
         cwd=ROOT,

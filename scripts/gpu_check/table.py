@@ -1,4 +1,4 @@
-"""What a section found, for people."""
+"""Findings of a section, for people."""
 
 from typing import Any
 

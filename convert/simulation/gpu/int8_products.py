@@ -98,7 +98,7 @@ class Int8Layer:
         return sums if x.ndim == 2 else sums.movedim(-1, 1)
 
     def _rows(self, x: Tensor) -> Tensor:
-        """What each output sees, int8 [B, rows, columns, K] or [B, I]."""
+        """The inputs of each output, int8 [B, rows, columns, K] or [B, I]."""
         if isinstance(self.layer, nn.Linear):
             return x.to(torch.int8)
         kernel, stride, padding = (
