@@ -16,8 +16,8 @@ def exact_sums(device: torch.device) -> Iterator[None]:
     add up fractions, and miss a whole number by far less than a half; so a neuron whose potential
     is a whole number rounds its current (``Neuron.charge``, neuron.cuh).
 
-    The settings are torch's own, of the whole process: they are changed for as long as it takes to
-    launch something and put back, and other threads' products in that time are more exact too.
+    The settings are torch's own, of the whole process: they are put back behind each chunk, and the
+    products of other threads in that time are more exact too.
 
     Args:
         device: of the operands; nothing is changed for another one than a GPU.

@@ -12,7 +12,8 @@ State is in ``state`` by node, what does not change in time in ``static``.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.neurons.layer import at_least_float32
 from spikeport.convert.simulation.chunk_size import chunk_size
 from spikeport.convert.simulation.emitted import Emitted, Watcher
+from spikeport.convert.simulation.exact_sums import exact_sums
 from spikeport.convert.simulation.input_encoding import Presentation
 from spikeport.convert.simulation.readout import Readout
 
@@ -54,7 +56,12 @@ class Run:
         self.static: dict[fx.Node, Any] = {}
         self.nodes = list(network.graph.nodes)
         self.last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
-        given = iter(tensors_of(x))
+        self.integer = any(neuron.integer for neuron in network.neurons.values())
+        with self._exact_sums():
+            self._start(iter(tensors_of(x)))
+
+    def _start(self, given: Iterator[Tensor]) -> None:
+        """Evaluate what does not change in time and is known before the first timestep."""
         for node in self.nodes:
             if node.meta["role"] == "input":
                 self.static[node] = next(given)
@@ -62,6 +69,10 @@ class Run:
                 "role"
             ] in ("constant", "shape", "static"):
                 self.static[node] = self._call_static(node)
+
+    def _exact_sums(self) -> AbstractContextManager[None]:
+        """The settings of torch for products of an integer network."""
+        return exact_sums(self.x.device) if self.integer else nullcontext()
 
     def default_chunk(self) -> int:
         """Timesteps at once where the caller leaves it open."""
@@ -115,6 +126,16 @@ class Run:
         marks: Sequence[int] = (),
     ) -> Any:
         """``advance`` over the last nodes only, from the values, [t·B, ...], that they read."""
+        with self._exact_sums():
+            return self._resume(nodes, values, steps, marks)
+
+    def _resume(
+        self,
+        nodes: Sequence[fx.Node],
+        values: dict[fx.Node, Any],
+        steps: int,
+        marks: Sequence[int],
+    ) -> Any:
         waiting = self.readout.inside if self.readout else ()
         sources = self.readout.sources if self.readout else ()
         for node in nodes:

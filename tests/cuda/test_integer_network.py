@@ -1,5 +1,7 @@
 """Integer networks with ``backend="cuda"``, through the stand-in for CuPy: torch's, bit for bit."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from integer_network import integer_network
@@ -7,6 +9,7 @@ from torch import nn
 
 from spikeport.convert import Neuron
 from spikeport.convert.simulation import exact_sums
+from spikeport.convert.simulation import run as simulation_run
 from spikeport.convert.simulation.gpu import int8_products
 from spikeport.convert.simulation.gpu import run as cuda_run
 from spikeport.convert.simulation.gpu.int8_products import Int8Layer, suits
@@ -159,3 +162,25 @@ def test_all_bits_of_operands_are_taken_on_a_gpu():
         assert now() == [exact for *_, exact in exact_sums._settings()] != before
     assert now() == before
     assert torch.backends.cudnn.allow_tf32  # torch's default, and no error for two ways of setting
+
+
+@pytest.mark.parametrize("backend", ["torch", "cuda"])
+@torch.no_grad()
+def test_a_run_on_a_gpu_takes_all_bits(cupy, backend, monkeypatch):
+    entered = []
+
+    @contextmanager
+    def exact_sums(device):
+        entered.append(device)
+        yield
+        entered.append("left")
+
+    monkeypatch.setattr(simulation_run, "exact_sums", exact_sums)
+    snn, x = integer_network("signed", 24)
+    snn.backend = backend
+    snn(x, 6, 3)
+    assert entered == [x.device, "left"] * 3  # what does not change in time, and two chunks
+    for neuron in snn.neurons.values():
+        neuron.unit.data = torch.zeros(0)
+    snn(x, 6, 3)
+    assert len(entered) == 6
