@@ -81,8 +81,8 @@ class Int8Layer:
         weight = layer.weight.detach()
         last = weight.movedim(1, -1) if weight.ndim > 2 else weight  # taps, then channels
         self.weight = last.flatten(1).to(torch.int8).t()  # [K, O]
-        whole = layer.bias is None or torch.equal(layer.bias, layer.bias.round())
-        self.exact = whole and torch.equal(self.weight.t().to(weight.dtype), last.flatten(1))
+        same = torch.equal(self.weight.t().to(weight.dtype), last.flatten(1))
+        self.exact = same and has_whole_weights(layer)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The layer's output for whole numbers of up to LARGEST.
@@ -109,6 +109,11 @@ class Int8Layer:
         seen = x.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
         taps = seen.permute(0, 2, 3, 4, 5, 1)
         return torch.empty(taps.shape, dtype=torch.int8, device=x.device).copy_(taps).flatten(3)
+
+
+def has_whole_weights(layer: nn.Module) -> bool:
+    """Whether all parameters of a layer are whole numbers."""
+    return all(torch.equal(value, value.round()) for value in layer.parameters())
 
 
 def suits(layer: nn.Module, x: Tensor) -> bool:

@@ -23,7 +23,7 @@ from spikeport.convert.graph.roles import call_leaves, homogeneous, in_time
 from spikeport.convert.graph.spiking_graph import SpikingGraph
 from spikeport.convert.inputs import Input, tensors_of
 from spikeport.convert.simulation.emitted import Emitted, Watcher
-from spikeport.convert.simulation.gpu.int8_products import Int8Products
+from spikeport.convert.simulation.gpu.int8_products import Int8Products, has_whole_weights
 from spikeport.convert.simulation.gpu.layers import FiringLayer, Packed, Totals
 from spikeport.convert.simulation.run import Run
 from spikeport.cuda import launch
@@ -164,7 +164,10 @@ class CudaRun(Run):
         if module._forward_hooks or module._forward_pre_hooks or neuron.threshold.ndim > 1:
             return False
         if type(module) is nn.Linear:
-            return len(node.meta["shape"]) == 2 and self.sparse.get(user, True)
+            suits = len(node.meta["shape"]) == 2 and self.sparse.get(user, True)
+            return suits and (not self.integer or has_whole_weights(module))
+        if self.integer:  # a mean is no whole number, and no sum of floats
+            return False
         plain = type(module) is nn.AvgPool2d and not module.ceil_mode
         return plain and module.divisor_override is None and len(node.meta["shape"]) == 4
 
@@ -185,14 +188,15 @@ class CudaRun(Run):
         self, node: fx.Node, values: dict[fx.Node, Any], steps: int, span: tuple[int, int]
     ) -> Any:
         if isinstance(values[node], Totals):
-            return values[node].between(*span)
+            total = values[node].between(*span)
+            return total.double() if self.integer else total  # a mean of counts, as torch has it
         return super()._sum(node, values, steps, span)
 
     def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:
         changing = list(filter(in_time, call_leaves(node)))  # twice if it is read twice
         alone = len(changing) == 1 and changing[0] is node.args[0] and isinstance(args[0], Tensor)
         plain = self.watch is None and len(node.meta.get("shape") or ()) > 0
-        if not alone or not plain or args[0].dtype not in ELEMENT:
+        if self.integer or not alone or not plain or args[0].dtype not in ELEMENT:
             return super()._difference(node, args, kwargs, steps)
         whole, x = homogeneous(node), args[0].unflatten(0, (steps, -1))
         layout = Layout.of(x)
