@@ -22,7 +22,7 @@ ELSEWHERE = "/usr/local/cuda/bin"  # where the toolkit puts it
 OUTCOME = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b", re.MULTILINE)
 SUMMARY = re.compile(r"ERROR SUMMARY: (\d+) error")
 REPORT = re.compile(r"^========= (?!COMPUTE-SANITIZER|ERROR SUMMARY)(.+)$", re.MULTILINE)
-FEW = "counted_by_channel or whole_thresholds or unaligned or in_order or average_pool"
+FEW = "counted_by_channel or constant_current or its_width or average_pool or in_order"
 RESERVE = 3.0  # seconds to end a process and to write down what it said
 MOST_NAMES = 20  # of failed tests
 

@@ -44,6 +44,13 @@ def integer_network(kind, bits):
     return snn, x
 
 
+def emitted(snn, x, backend, chunk=None, timesteps=12):
+    """What every layer emits over time, by name."""
+    snn.backend, parts = backend, {}
+    list(snn.chunks(x, timesteps, chunk, lambda n, v, _: parts.setdefault(n, []).append(v)))
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
 def _weighted(snn):
     return [m for m in snn.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 

@@ -268,6 +268,9 @@ def test_tests_that_take_too_long_leave_their_outcomes(small, monkeypatch):
 def test_the_tests_for_a_gpu_are_found_and_named():
     names = {path.name for path in property_tests.marked()}
     assert names >= {"test_device.py", "test_available.py", "test_pipeline.py"}
+    text = Path(__file__).with_name("test_device.py").read_text("utf-8")
+    for word in property_tests.FEW.split(" or "):
+        assert re.search(rf"    test_\w*{word}", text), word
     said = "a.py::test_c[x y] FAILED [ 5%]\nb.py::test_d ERROR\nc.py::test_e PASSED   [ 9%]\n"
     found = property_tests.outcomes(said)
     assert found["outcomes"] == {"FAILED": 1, "ERROR": 1, "PASSED": 1}

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from integer_network import integer_network
+from integer_network import emitted, integer_network
 from torch import nn
 
 from spikeport.convert import Neuron
@@ -23,19 +23,12 @@ def _memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**26, 2**30))
 
 
-def emitted(snn, x, backend, chunk):
-    """What every layer emits over time, by name."""
-    snn.backend, parts = backend, {}
-    list(snn.chunks(x, TIMESTEPS, chunk, lambda n, v, _: parts.setdefault(n, []).append(v)))
-    return {name: torch.cat(values) for name, values in parts.items()}
-
-
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize("kind", KIND, ids=str)
 @torch.no_grad()
 def test_spikes_are_those_of_torch(cupy, kind, bits):
     snn, x = integer_network(kind, bits)
-    expected, found = emitted(snn, x, "torch", None), emitted(snn, x, "cuda", 5)
+    expected, found = emitted(snn, x, "torch"), emitted(snn, x, "cuda", 5)
     assert len(expected) == len(snn.neurons) + 1  # the maximum of a pool emits too
     assert found.keys() == expected.keys()
     for name, values in expected.items():
@@ -83,7 +76,7 @@ def integers(monkeypatch):
 def test_products_of_integers_give_the_same_spikes(cupy, integers, memory_format, monkeypatch):
     monkeypatch.setattr(cuda_run, "SPARSE_BELOW", 0.0)
     snn, x = integer_network("signed", 24)
-    expected = emitted(snn, x, "torch", None)
+    expected = emitted(snn, x, "torch")
     snn, x = snn.to(memory_format=memory_format), x.to(memory_format=memory_format)
     found = emitted(snn, x, "cuda", 5)
     assert all(torch.equal(found[name], values) for name, values in expected.items())
