@@ -34,14 +34,15 @@ def main(arguments: Sequence[str] | None = None, run: Runner = isolated) -> int:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--page", type=Path, metavar="JSON", help="write the page of such a file")
     parser.add_argument("--docs", type=Path, default=Path("docs/gpu.md"), help="the page")
-    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)  # of a child
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=TOTAL, help="of all (default: 480)")
     options = parser.parse_args(arguments)
     if options.page is not None:
         page.write(json.loads(options.page.read_text("utf-8")), options.docs)
         return 0
     if options.section is not None:
-        child(options.section, options.seconds, options.output)
+        child(options.section, options.until, options.output)
         return 0
     reason = why_unavailable()
     if reason:

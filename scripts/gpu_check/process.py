@@ -33,7 +33,7 @@ def isolated(name: str, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         part, said = Path(folder) / "part.json", Path(folder) / "said.txt"
         command = [sys.executable, "-m", "spikeport.scripts.gpu_check", "--section", name]
-        command += ["--seconds", str(seconds), "-o", str(part)]
+        command += ["--until", str(time.time() + seconds), "-o", str(part)]
         with said.open("wb") as out:
             child = subprocess.Popen(
                 command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
@@ -87,7 +87,13 @@ def here(name: str, seconds: float, keep: Callable[[dict[str, Any]], None]) -> d
     return found
 
 
-def child(name: str, seconds: float, path: Path) -> None:
-    """The work of a section's own process: its findings go to a file."""
+def child(name: str, until: float, path: Path) -> None:
+    """The work of a section's own process: its findings go to a file.
+
+    Args:
+        name: of SECTIONS.
+        until: when its time is over, of ``time.time()``: to import torch takes some of it.
+        path: of the file.
+    """
     torch.manual_seed(0)
-    here(name, seconds, lambda found: write_text(path, json.dumps(found)))
+    here(name, until - time.time(), lambda found: write_text(path, json.dumps(found)))

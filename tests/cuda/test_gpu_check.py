@@ -239,6 +239,13 @@ def test_a_process_of_its_own_hands_back_what_it_found():
     assert "--device cuda: " in found["error"]
 
 
+def test_imports_are_part_of_a_section_s_time(two, tmp_path):
+    path = tmp_path / "part.json"
+    until = str(time.time() + 10.0)
+    assert main(["--section", "training", "--until", until, "-o", str(path)]) == 0
+    assert json.loads(path.read_text())["left"] < 10.0
+
+
 def test_memory_errors_fail_the_section(small, sanitizer):
     sanitizer(3, 9)
     found = here("memcheck", 30)
