@@ -26,9 +26,9 @@ class Section(NamedTuple):
 
 SECTIONS: dict[str, Section] = {
     "kernels": Section(40, kernels.measure),
-    "tests": Section(110, property_tests.measure),
-    "memcheck": Section(50, property_tests.check_memory),
+    "tests": Section(100, property_tests.measure),
+    "memcheck": Section(40, property_tests.check_memory),
     "products": Section(20, products.measure),
-    "networks": Section(190, networks.measure),
+    "networks": Section(210, networks.measure),
     "training": Section(40, training.measure),
 }

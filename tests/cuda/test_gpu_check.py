@@ -133,6 +133,8 @@ def test_every_section_runs_and_the_page_shows_it(small, sanitizer, tmp_path, ca
 def test_the_page_says_that_nothing_was_measured_yet():
     (section,) = page.SECTION.findall(DOCS.read_text("utf-8"))
     assert "python -m spikeport.scripts.gpu_check -o gpu.json" in section
+    for name, part in SECTIONS.items():
+        assert f"| `{name}` | {part.seconds:g} |" in DOCS.read_text("utf-8")
     if "never run on a GPU" in section:  # then it gives no numbers
         assert not re.search(r"\d+(\.\d+)? (GB/s|ms)", section)
 
