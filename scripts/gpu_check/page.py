@@ -11,8 +11,12 @@ from spikeport.scripts.gpu_check.table import cell
 HEADING = "## Measured on a GPU\n"
 SECTION = re.compile(re.escape(HEADING) + r".*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 INTRODUCTION = """
-Written by `python -m spikeport.scripts.gpu_check --page` from the JSON of one run, which took
-{seconds:.0f} s; no number here is typed by hand. {gpu}; torch {torch}, CUDA {cuda}; {packages}.
+Made by these two commands, the first of which took {seconds:.0f} s; no number here is typed by hand.
+
+    python -m spikeport.scripts.gpu_check -o gpu.json
+    python -m spikeport.scripts.gpu_check --page gpu.json
+
+{gpu}; torch {torch}, CUDA {cuda}; {packages}.
 """
 KERNELS = """
 ### Kernels

@@ -31,6 +31,7 @@ from spikeport.scripts.gpu_check.sections import SECTIONS, Section
 from spikeport.scripts.peers.peer import Mode, Peer
 
 NAME = "NVIDIA Stand-In"
+COMMAND = "python -m spikeport.scripts.gpu_check -o gpu.json"
 DOCS = Path(__file__).parents[2] / "docs" / "gpu.md"
 SANITIZER = """#!/bin/sh
 echo "========= COMPUTE-SANITIZER"
@@ -121,6 +122,7 @@ def test_every_section_runs_and_the_page_shows_it(small, sanitizer, tmp_path, ca
     assert main(["--page", str(path), "--docs", str(docs)]) == 0
     made = docs.read_text("utf-8")
     assert NAME in made
+    assert COMMAND in page.SECTION.search(made)[0]
     assert "| scan: IF to bits | float32 |" in made
     assert "| tiny | half | 5 |" in made
     assert "never run on a GPU" not in page.SECTION.search(made)[0]
@@ -130,9 +132,9 @@ def test_every_section_runs_and_the_page_shows_it(small, sanitizer, tmp_path, ca
     assert docs.read_text("utf-8") == made
 
 
-def test_the_page_says_that_nothing_was_measured_yet():
+def test_the_page_says_how_it_is_made():
     (section,) = page.SECTION.findall(DOCS.read_text("utf-8"))
-    assert "python -m spikeport.scripts.gpu_check -o gpu.json" in section
+    assert COMMAND in section
     for name, part in SECTIONS.items():
         assert f"| `{name}` | {part.seconds:g} |" in DOCS.read_text("utf-8")
     if "never run on a GPU" in section:  # then it gives no numbers
