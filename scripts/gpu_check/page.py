@@ -11,7 +11,7 @@ from spikeport.scripts.gpu_check.table import cell
 HEADING = "## Measured on a GPU\n"
 SECTION = re.compile(re.escape(HEADING) + r".*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 INTRODUCTION = """
-Made by these two commands, the first of which took {seconds:.0f} s; no number here is typed by hand.
+Made by these two commands, the first of which took {seconds:.0f} s; no number is typed by hand.
 
     python -m spikeport.scripts.gpu_check -o gpu.json
     python -m spikeport.scripts.gpu_check --page gpu.json
