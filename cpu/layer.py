@@ -4,10 +4,12 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikeport.cpu.byte_rows import arrange_bytes, fit_bytes, reach, rows_in_short
 from spikeport.cpu.fresh import uninitialised
 from spikeport.cpu.loader import EngineError, Unsuited, check, library, threads_or_all
 from spikeport.cpu.streams import Levels, Stream, per_channel
@@ -17,7 +19,7 @@ from spikeport.cpu.structs import (
     NeuronStruct,
     TermStruct,
 )
-from spikeport.cpu.synapses import Blocks, Synapses, arrange
+from spikeport.cpu.synapses import WIDEST, Blocks, Synapses, arrange
 
 TILE = 16  # output positions that a thread takes at once
 PORTION = 128  # input channels: their weights to 64 outputs fill two thirds of an L1 cache
@@ -29,6 +31,8 @@ ROWS_PER_PORTION, ROWS_PER_SMALL_PORTION = 4, 8
 # images and 32 timesteps at 5 % density, takes a third of the time.
 BLOCK_BYTES = 2**20
 WIDE_PORTION = 512
+ROOM = 2**30  # that a potential and a timestep's inputs of an integer layer may have in 32 bits
+EXACT = 2**24  # floats hold all whole numbers below it
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Firing:
         highest: upper bound of it, [C], or None.
         leak: factor on the potential before each timestep.
         hard_reset: firing empties the potential.
+        potential_bits: width of the potential, a whole number: it saturates, and a leak rounds it.
+            None: a float.
     """
 
     threshold: Tensor
@@ -54,6 +60,7 @@ class Firing:
     highest: Tensor | None = None
     leak: float = 1.0
     hard_reset: bool = False
+    potential_bits: int | None = None
 
 
 @dataclass
@@ -61,7 +68,8 @@ class LayerState:
     """The state of a layer between two chunks.
 
     Attributes:
-        v: potentials, float32 [B, H, W, padded channels]; None if they were not wanted.
+        v: potentials, float32 or (in bytes) int32 [B, H, W, padded channels]; None if they were
+            not wanted.
         total: spikes so far, likewise; None where no bound needs it.
         past: timesteps so far.
     """
@@ -84,6 +92,12 @@ class Layer:
         firing: how the neurons fire.
         synapses: one for each stream passed to ``run``.
         bias: constant current per channel, [C], or None.
+        integer: threshold, v0, bias, weights times values and all currents are whole numbers. The
+            layer then runs in bytes, exactly, if the weights fit them.
+        floats: an integer layer runs in floats all the same; its spikes are the same.
+
+    Attributes:
+        in_bytes: whether weights are bytes and potentials 32-bit integers.
     """
 
     def __init__(
@@ -92,6 +106,9 @@ class Layer:
         firing: Firing,
         synapses: Sequence[Synapses] = (),
         bias: Tensor | None = None,
+        *,
+        integer: bool = False,
+        floats: bool = False,
     ) -> None:
         wrong = [part for part in synapses if part.out_channels != channels]
         if wrong:
@@ -100,14 +117,20 @@ class Layer:
         self.levels = Levels.of(firing.max_up, firing.max_down)
         self.blocks = Blocks.cut(channels, [part.row_groups for part in self.synapses] or [1])
         self.bounded = firing.lowest is not None or firing.highest is not None
-        self._weights = [arrange(part, self.blocks) for part in self.synapses]
-        self._firing = firing
+        self._firing, self._bias = firing, bias
+        if integer:
+            _require_whole(threshold=firing.threshold, v0=firing.v0, bias=bias)
+        rounds = firing.leak == 1 or firing.potential_bits is not None
+        fits = integer and rounds and all(fit_bytes(part) for part in self.synapses)
+        self.in_bytes = fits and not floats
+        self._weights: dict[Any, Tensor] = {}  # by the synapses' index, and what they depend on
+        self._limits: dict[Any, tuple[int, int]] = {}
         self._parameters = {
-            "threshold": self._spread(firing.threshold, 1.0),
-            "v0": self._spread(firing.v0, 0.5),
-            "bias": self._spread(bias, 0.0),
-            "lowest": self._spread(firing.lowest, 0.0),
-            "highest": self._spread(firing.highest, 0.0),
+            "threshold": self._spread(firing.threshold, 1, self.in_bytes),
+            "v0": self._spread(firing.v0, 0.5, self.in_bytes),
+            "bias": self._spread(bias, 0, self.in_bytes),
+            "lowest": self._spread(firing.lowest, 0),
+            "highest": self._spread(firing.highest, 0),
         }
 
     def run(
@@ -130,7 +153,8 @@ class Layer:
         Args:
             streams: spikes for each of the synapses, of one chunk.
             currents: added as they are, float32 [T or 1, B, C, H, W] with channels innermost in
-                memory (channels-last); 1 for what is the same at every timestep.
+                memory (channels-last); 1 for what is the same at every timestep. In an integer
+                layer whole numbers below 2^24.
             state: where the last chunk ended, updated in place; None to start.
             shape: (T, B, H, W) of the output, needed if there are no streams.
             part: simulate timesteps [begin, end) of the chunk only; the currents are those of
@@ -152,12 +176,11 @@ class Layer:
         if state is None:
             shape = (batch, height, width, self.blocks.padded)
             state = LayerState(
-                uninitialised(shape) if keep else None,
+                uninitialised(shape, self._state_type) if keep else None,
                 uninitialised(shape) if self.bounded else None,
             )
-        elif state.v is None or tuple(state.v.shape) != (batch, height, width, self.blocks.padded):
-            found = "none" if state.v is None else f"of another shape, {list(state.v.shape)}"
-            raise EngineError(f"the state is {found}")
+        else:
+            self._check(state, (batch, height, width, self.blocks.padded))
         begin, end = part or (0, timesteps)
         if out is None:
             out = Stream.empty(batch, height, width, timesteps, self.channels, self.levels)
@@ -168,12 +191,13 @@ class Layer:
         extra = (CurrentStruct * len(currents))(
             *(self._current(c, (end - begin, batch, height, width)) for c in currents)
         )
+        last = state.past + end - begin
         struct = LayerStruct(
             *(batch, height, width, self.channels, timesteps, begin, end, state.past),
             *(len(self.blocks.first), self.blocks.padded, len(terms), len(extra)),
-            *(int(fresh), tile, int(log2(4 * self.blocks.row)), split, 0),
+            *(int(fresh), tile, split, int(self.in_bytes)),
             *(ctypes.addressof(blocks), ctypes.addressof(terms), ctypes.addressof(extra)),
-            self._neuron(),
+            self._neuron(self._potential_bits(streams, len(currents), last)),
             *(_pointer(state.v), _pointer(state.total), out.bits.data_ptr()),
             *(self.levels.magnitudes, int(self.levels.has_sign)),
         )
@@ -188,13 +212,9 @@ class Layer:
             few = ROWS_PER_PORTION if channels >= PORTION else ROWS_PER_SMALL_PORTION
             if not part.masked and stream.density * min(PORTION, channels) >= few:
                 return PORTION
-        block = max((4 * weights[0].numel() for weights in self._gathered()), default=0)
-        return WIDE_PORTION if block > BLOCK_BYTES else 0
-
-    def _gathered(self) -> list[Tensor]:
-        """Weights by block."""
-        both = zip(self._weights, self.synapses, strict=True)
-        return [weights for weights, part in both if not part.masked]
+        row = WIDEST if self.in_bytes else 4 * self.blocks.row
+        rows = [part.weight[0].numel() for part in self.synapses if not part.masked]
+        return WIDE_PORTION if row * max(rows, default=0) > BLOCK_BYTES else 0
 
     def _shape(
         self, streams: Sequence[Stream], shape: tuple[int, int, int, int] | None
@@ -221,28 +241,86 @@ class Layer:
             raise Unsuited(f"the inputs lead to the output shapes {sorted(found)}; expected one")
         return found.pop()
 
-    def _spread(self, values: Tensor | None, padding: float) -> Tensor | None:
+    def _check(self, state: LayerState, shape: tuple[int, ...]) -> None:
+        if state.v is None:
+            raise EngineError("the state is none")
+        found, expected = (state.v.dtype, tuple(state.v.shape)), (self._state_type, shape)
+        if found != expected:
+            raise EngineError(
+                f"the state is of another shape or type, {found[0]} {list(found[1])}; expected "
+                f"{expected[0]} {list(expected[1])}"
+            )
+
+    @property
+    def _state_type(self) -> torch.dtype:
+        return torch.int32 if self.in_bytes else torch.float32
+
+    def _spread(
+        self, values: Tensor | None, padding: float, whole: bool = False
+    ) -> Tensor | None:
         if values is None:
             return None
-        return self.blocks.spread(per_channel(values, self.channels, "parameter"), padding)
+        spread = self.blocks.spread(per_channel(values, self.channels, "parameter"), padding)
+        return spread.to(torch.int32) if whole else spread
 
-    def _neuron(self) -> NeuronStruct:
+    def _potential_bits(self, streams: Sequence[Stream], currents: int, timesteps: int) -> int:
+        """The width at which potentials saturate; 0 where none does."""
+        bits = self._firing.potential_bits
+        if not self.in_bytes:
+            if bits is not None and bits > 24:
+                raise Unsuited("floats do not hold potentials of more than 24 bits")
+            return bits or 0
+        both = enumerate(zip(self.synapses, streams, strict=True))
+        reached = sum(self._limit(i, part, stream)[1] for i, (part, stream) in both)
+        reached += 0 if self._bias is None else int(self._bias.abs().max())
+        reached += EXACT * currents
+        if reached >= ROOM:
+            raise Unsuited(f"the sums of a timestep may reach {reached}; expected < 2^30")
+        if bits is not None:
+            return bits
+        start = int(self._firing.v0.abs().max())
+        return 31 if start + timesteps * reached >= ROOM else 0
+
+    def _neuron(self, potential_bits: int) -> NeuronStruct:
         firing = self._firing
         return NeuronStruct(
             *(_pointer(values) for values in self._parameters.values()),
-            *(firing.max_up, firing.max_down, int(firing.hard_reset), 0, firing.leak),
+            *(firing.max_up, firing.max_down, int(firing.hard_reset), potential_bits),
+            firing.leak,
         )
 
     def _term(self, index: int, stream: Stream) -> TermStruct:
         part = self.synapses[index]
-        where = part.geometry
+        where, signs = part.geometry, stream.levels.has_sign and self.in_bytes
+        shift = 6 + signs if self.in_bytes else int(log2(4 * self.blocks.row))
+        limit = self._limit(index, part, stream)[0] if self.in_bytes else 0
         return TermStruct(
             stream.struct(),
-            self._weights[index].data_ptr(),
+            self._arranged(index, signs).data_ptr(),
             *(int(part.masked), part.row_groups),
             *(*where.kernel, *where.stride, *where.padding, *where.dilation),
-            *(int(part.shared), 0),
+            *(int(part.shared), shift, limit, 0),
         )
+
+    def _arranged(self, index: int, signs: bool) -> Tensor:
+        """The weights as the engine reads them."""
+        if (index, signs) not in self._weights:
+            part = self.synapses[index]
+            made = (
+                arrange_bytes(part, self.blocks, signs)
+                if self.in_bytes
+                else arrange(part, self.blocks)
+            )
+            self._weights[index, signs] = made
+        return self._weights[index, signs]
+
+    def _limit(self, index: int, part: Synapses, stream: Stream) -> tuple[int, int]:
+        """Rows that may be added in 16 bits, and the largest sum of a timestep."""
+        key = index, stream.levels
+        if key not in self._limits:
+            found = rows_in_short(part, stream.levels), reach(part, stream.levels)
+            self._limits[key] = found
+        return self._limits[key]
 
     def _current(self, current: Tensor, shape: tuple[int, int, int, int]) -> CurrentStruct:
         timesteps, batch, height, width = shape
@@ -263,6 +341,15 @@ class Layer:
         return CurrentStruct(
             current.data_ptr(), current.stride(1), current.stride(3), current.stride(4), per_step
         )
+
+
+def _require_whole(**named: Tensor | None) -> None:
+    """Raise EngineError unless these are whole numbers that floats hold exactly."""
+    for name, values in named.items():
+        if values is not None and not bool(
+            ((values == values.round()) & (values.abs() < EXACT)).all()
+        ):
+            raise EngineError(f"the {name} of an integer layer is not whole, or beyond 2^24")
 
 
 def _pointer(values: Tensor | None) -> int | None:

@@ -10,7 +10,11 @@ import torch
 from spikeport.cpu.compiler import NAME
 from spikeport.cpu.structs import LayerStruct, MaxPoolStruct, StreamStruct, SumsStruct
 
-ERRORS = {1: "not enough memory", 2: "this machine has no such instruction set"}
+ERRORS = {
+    1: "not enough memory",
+    2: "this machine has no such instruction set",
+    3: "a current of an integer layer holds numbers that are not whole, or beyond 2^24",
+}
 
 
 class EngineError(RuntimeError):
@@ -54,6 +58,11 @@ def peak_adds(path: str = "") -> float:
     return float(library().sp_peak_adds(path.encode()))
 
 
+def peak_short_adds(path: str = "") -> float:
+    """The same for 16-bit numbers in registers: what weights of a byte are added up in."""
+    return float(library().sp_peak_short_adds(path.encode()))
+
+
 def threads_or_all(threads: int | None) -> int:
     """The given number of threads, or as many as torch uses."""
     found = torch.get_num_threads() if threads is None else threads
@@ -75,6 +84,7 @@ def _open(path: Path) -> ctypes.CDLL:
     signatures = {
         "sp_paths": ([], c_char_p),
         "sp_peak_adds": ([c_char_p], c_double),
+        "sp_peak_short_adds": ([c_char_p], c_double),
         "sp_run_layer": ([POINTER(LayerStruct), c_char_p, c_int], c_int),
         "sp_run_maxpool": ([POINTER(MaxPoolStruct), c_char_p, c_int], c_int),
         "sp_run_sums": ([POINTER(SumsStruct), c_char_p, c_int], c_int),

@@ -1,7 +1,7 @@
 """The structs of ``src/engine.h``, field for field."""
 
 import ctypes
-from ctypes import c_float, c_int32, c_int64, c_void_p
+from ctypes import c_double, c_int32, c_int64, c_void_p
 from typing import Any
 
 
@@ -25,7 +25,7 @@ class TermStruct(ctypes.Structure):
         ("source", StreamStruct),
         ("weights", c_void_p),
         *_fields(c_int32, "masked groups kernel_y kernel_x stride_y stride_x"),
-        *_fields(c_int32, "pad_y pad_x dilation_y dilation_x shared reserved"),
+        *_fields(c_int32, "pad_y pad_x dilation_y dilation_x shared row_shift limit reserved"),
     ]
 
 
@@ -46,8 +46,8 @@ class NeuronStruct(ctypes.Structure):
 
     _fields_ = [
         *_fields(c_void_p, "threshold v0 bias lowest highest"),
-        *_fields(c_int32, "max_up max_down hard_reset reserved"),
-        ("leak", c_float),
+        *_fields(c_int32, "max_up max_down hard_reset potential_bits"),
+        ("leak", c_double),
     ]
 
 
@@ -56,8 +56,7 @@ class LayerStruct(ctypes.Structure):
 
     _fields_ = [
         *_fields(c_int32, "batch height width channels timesteps begin end past"),
-        *_fields(c_int32, "n_blocks padded n_terms n_currents fresh tile row_shift"),
-        *_fields(c_int32, "split reserved"),
+        *_fields(c_int32, "n_blocks padded n_terms n_currents fresh tile split integer"),
         *_fields(c_void_p, "blocks terms currents"),
         ("neuron", NeuronStruct),
         *_fields(c_void_p, "v total out"),

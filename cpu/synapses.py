@@ -174,13 +174,17 @@ class Blocks:
         return out
 
 
-def arrange(synapses: Synapses, blocks: Blocks) -> Tensor:
-    """The weights times the senders' values, as the engine's ``sp_term.weights``."""
+def folded(synapses: Synapses) -> Tensor:
+    """The weights times the senders' values, float32 of the weights' shape."""
     weight = synapses.weight.detach().to("cpu", torch.float32)
     value = per_channel(synapses.value, synapses.in_channels, "value")
     per_group = value.view(synapses.groups, 1, -1, 1, 1)
-    folded = (weight.unflatten(0, (synapses.groups, -1)) * per_group).flatten(0, 1)
-    taps = folded.flatten(2).permute(2, 1, 0)  # [taps, C_in / groups, C_out]
+    return (weight.unflatten(0, (synapses.groups, -1)) * per_group).flatten(0, 1)
+
+
+def arrange(synapses: Synapses, blocks: Blocks) -> Tensor:
+    """The weights times the senders' values, as the engine's ``sp_term.weights``."""
+    taps = folded(synapses).flatten(2).permute(2, 1, 0)  # [taps, C_in / groups, C_out]
     spans = list(zip(blocks.first, blocks.count, blocks.width, strict=True))
     if synapses.masked:
         parts = []

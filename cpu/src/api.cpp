@@ -54,10 +54,12 @@ using Buffer = std::unique_ptr<T[]>;
 struct Scratch {
     Buffer<uint32_t> entries, starts, ends;
     Buffer<const uint64_t*> taps;
-    Buffer<float> sums;
+    Buffer<float> sums;  // of int32 in an integer layer, as large
     Buffer<int32_t> places, counts;
     Buffer<Seen> seen;
+    Buffer<Gathered> gathered;
     int64_t serial = 0;
+    int32_t fractions = 0;
 
     Scratch(const ScratchSizes& size, int terms)
         : entries(new uint32_t[size.entries]),
@@ -68,13 +70,14 @@ struct Scratch {
           places(new int32_t[size.places]),
           counts(new int32_t[terms + 1]),
           seen(new Seen[size.seen]),
+          gathered(new Gathered[terms + 1]),
           capacity(size.entries) {
         for (size_t i = 0; i < size.seen; ++i) seen[i] = {-1, 0};
     }
 
     Lists lists() {
-        return {entries.get(), starts.get(), ends.get(),   capacity,   taps.get(),
-                sums.get(),    places.get(), counts.get(), seen.get(), &serial};
+        return {entries.get(), starts.get(), ends.get(), capacity, taps.get(),     sums.get(),
+                places.get(),  counts.get(), seen.get(), &serial,  gathered.get(), &fractions};
     }
 
   private:
@@ -122,7 +125,8 @@ int sp_run_layer(const sp_layer* L, const char* path, int threads) {
     const int64_t tiles = (positions + L->tile - 1) / L->tile;
     const int span = blocks_per_item(L, tiles, threads);
     const int parts = (L->n_blocks + span - 1) / span;
-    return guarded([&] {
+    bool fractions = false;
+    const int status = guarded([&] {
         const ScratchSizes size = kernels->scratch_sizes(L);
         std::vector<std::unique_ptr<Scratch>> scratch;
         for (int i = 0; i < threads; ++i) scratch.push_back(std::make_unique<Scratch>(size, L->n_terms));
@@ -137,7 +141,9 @@ int sp_run_layer(const sp_layer* L, const char* path, int threads) {
             const Lists lists = scratch[thread]->lists();
             kernels->run_tile(L, &lists, from, to, first, last);
         });
+        for (const auto& each : scratch) fractions = fractions || each->fractions;
     });
+    return status == SP_OK && fractions ? SP_NOT_WHOLE : status;
 }
 
 int sp_run_maxpool(const sp_maxpool* P, const char* path, int threads) {
@@ -171,5 +177,10 @@ int sp_run_sums(const sp_sums* S, const char* path, int threads) {
 double sp_peak_adds(const char* path) {
     const Kernels* kernels = kernels_for(path);
     return kernels ? kernels->peak_adds() : 0.0;
+}
+
+double sp_peak_short_adds(const char* path) {
+    const Kernels* kernels = kernels_for(path);
+    return kernels ? kernels->peak_short_adds() : 0.0;
 }
 }

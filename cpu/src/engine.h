@@ -21,12 +21,18 @@ typedef struct {
 //             bytes of which block.width floats count; 64-byte aligned. With `shared` all kernel
 //             positions have the same weights and [kernel_y * kernel_x] is [1]: a pool before them
 //   masked:   float [block][kernel_y * kernel_x][block.width], output channel = input channel
+// In an integer layer:
+//   gathered: int8, rows of 64 in the order of cpu/byte_rows.py, row_shift 6; where the source has
+//             signs each row is followed by its negative, row_shift 7
+//   masked:   int16 [block][kernel_y * kernel_x][64]
 typedef struct {
     sp_stream source;
-    const float* weights;
+    const void* weights;
     int32_t masked, groups;
     int32_t kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
-    int32_t shared, reserved;
+    int32_t shared, row_shift;
+    int32_t limit;  // integer: rows (masked: kernel positions) whose sum fits 16 bits; gathered: even
+    int32_t reserved;
 } sp_term;
 
 // Output channels first .. first + count - 1, all of one group. width: count rounded up to 16, at
@@ -43,25 +49,30 @@ typedef struct {
     int64_t stride_b, stride_y, stride_x, stride_t;
 } sp_current;
 
+// [padded]; the last three may be null. The first three are int32 in an integer layer.
 typedef struct {
-    const float *threshold, *v0, *bias, *lowest, *highest;  // [padded]; the last three may be null
-    int32_t max_up, max_down, hard_reset, reserved;
-    float leak;
+    const void *threshold, *v0, *bias;
+    const float *lowest, *highest;
+    int32_t max_up, max_down, hard_reset;
+    int32_t potential_bits;  // the potential is a whole number of this width; 0: as wide as can be
+    double leak;
 } sp_neuron;
 
 // One layer of neurons and everything that feeds it, over timesteps [begin, end) of a chunk; the
 // currents start at `begin`.
 typedef struct {
     int32_t batch, height, width, channels, timesteps, begin, end, past;  // past: before begin
-    int32_t n_blocks, padded, n_terms, n_currents, fresh, tile, row_shift;
-    int32_t split, reserved;  // channels per portion of the weights; 0: all at once
+    int32_t n_blocks, padded, n_terms, n_currents, fresh, tile;
+    int32_t split;    // channels per portion of the weights; 0: all at once
+    int32_t integer;  // weights, currents, thresholds and potentials are whole numbers
     const sp_block* blocks;
     const sp_term* terms;
     const sp_current* currents;
     sp_neuron neuron;
     // [batch][height][width][padded]; total may be null; fresh: not yet written, and then v may be
-    // null, if it is not wanted afterwards
-    float *v, *total;
+    // null, if it is not wanted afterwards. v is int32 in an integer layer.
+    void* v;
+    float* total;
     uint64_t* out;     // [batch][height][width][timesteps][magnitudes + has_sign][words]
     int32_t out_magnitudes, out_has_sign;
 } sp_layer;
@@ -93,6 +104,7 @@ typedef struct {
 #define SP_OK 0
 #define SP_OUT_OF_MEMORY 1
 #define SP_NO_SUCH_PATH 2
+#define SP_NOT_WHOLE 3  // a current of an integer layer is no whole number below 2^24
 
 #pragma GCC visibility push(default)
 const char* sp_version(void);
@@ -113,6 +125,8 @@ int sp_count(const sp_stream* source, int batch, int64_t* counts, int threads);
 uint64_t sp_digest(const void* memory, int64_t bytes);
 // additions per second of L1-resident vectors, one thread
 double sp_peak_adds(const char* path);
+// the same of 16-bit numbers in registers
+double sp_peak_short_adds(const char* path);
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

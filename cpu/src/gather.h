@@ -12,18 +12,24 @@ static inline void add_row(F* acc, const char* rows, const float* scales, uint32
     }
 }
 
+template <class K, int N>
+struct Sums;
+
 // Sums to 16 * N outputs, in CHAINS parts that do not wait for each other.
 template <int N>
-struct Sums {
+struct Sums<Floats, N> {
     F part[CHAINS][N];
 
-    void start() {
+    F* total() { return part[0]; }
+
+    void start(int32_t) {
         for (int k = 1; k < CHAINS; ++k)
             for (int i = 0; i < N; ++i) part[k][i] = all(0.0f);
     }
 
     template <bool UNIT>
-    void gather(const char* rows, const float* scales, const uint32_t* entry, const uint32_t* last) {
+    void gather(const char* rows, const void* table, const uint32_t* entry, const uint32_t* last) {
+        const float* scales = (const float*)table;
         for (; entry + CHAINS <= last; entry += CHAINS)
             for (int k = 0; k < CHAINS; ++k) add_row<N, UNIT>(part[k], rows, scales, entry[k]);
         add_rest<UNIT>(rows, scales, *entry, entry < last);

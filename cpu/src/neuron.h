@@ -1,23 +1,29 @@
 // One timestep of sixteen neurons: convert/neurons/integrate_and_fire.py `step`, operation for operation.
 #pragma once
 
-typedef struct {
+struct Firing {
     const float *threshold, *lowest, *highest;
     float inverse[64];  // 1 / threshold
     float up, down, leak;
-    bool hard_reset, plain;  // plain: at most one spike, upwards only, nothing to remember
-} Firing;
+    float low, high;              // where the potential saturates
+    bool bounded;                 // it does, and is a whole number
+    bool hard_reset, plain;       // plain: at most one spike, upwards only, nothing to remember
+};
 
 static inline void prepare(Firing* f, const sp_neuron* n, const float* total, sp_block block) {
-    f->threshold = n->threshold + block.offset;
+    f->threshold = (const float*)n->threshold + block.offset;
     f->lowest = total && n->lowest ? n->lowest + block.offset : nullptr;
     f->highest = total && n->highest ? n->highest + block.offset : nullptr;
     for (int i = 0; i < block.width; ++i) f->inverse[i] = 1.0f / f->threshold[i];
     f->up = (float)n->max_up;
     f->down = (float)n->max_down;
-    f->leak = n->leak;
+    f->leak = (float)n->leak;
+    f->bounded = n->potential_bits > 0;
+    f->high = f->bounded ? (float)((1ull << (n->potential_bits - 1)) - 1) : 0.0f;
+    f->low = f->bounded ? -(float)(1ull << (n->potential_bits - 1)) : 0.0f;
     f->hard_reset = n->hard_reset != 0;
-    f->plain = n->max_up == 1 && n->max_down == 0 && !total && n->leak == 1.0f && !f->hard_reset;
+    f->plain = n->max_up == 1 && n->max_down == 0 && !total && n->leak == 1.0 && !f->hard_reset &&
+               !f->bounded;
 }
 
 // v / threshold, as far as whole numbers below or towards 0 depend on it. A product with the inverse
@@ -32,23 +38,36 @@ static inline F quotient(F v, F threshold, F inverse) {
     return q;
 }
 
+// The potential with its current, before it fires.
+static inline F charged(const Firing* f, F v, F current) {
+    if (f->leak != 1.0f) v = f->bounded ? round(mul(v, all(f->leak))) : mul(v, all(f->leak));
+    const F sum = add(v, current);
+    return f->bounded ? min(max(sum, all(f->low)), all(f->high)) : sum;
+}
+
+// Spike counts within what the totals so far leave.
+template <class Neurons>
+static inline void bound_count(const Neurons* f, int lane, F sum, float time, F* n) {
+    if (f->lowest) {
+        F bound = sub(mul(load(f->lowest + lane), all(time)), all(1e-3f));
+        *n = max(*n, sub(ceil(bound), sum));
+    }
+    if (f->highest) {
+        F bound = add(mul(load(f->highest + lane), all(time)), all(1e-3f));
+        *n = min(*n, sub(floor(bound), sum));
+    }
+}
+
 // Spike counts n; updates the potential and, where the totals are bounded, the total.
 static inline F fire(const Firing* f, int lane, F current, F* v, float* total, float time) {
     F threshold = load(f->threshold + lane);
-    F now = add(f->leak == 1.0f ? *v : mul(*v, all(f->leak)), current);
+    F now = charged(f, *v, current);
     F n = quotient(now, threshold, load(f->inverse + lane));
     n = f->hard_reset ? choose(less(n, all(0.0f)), ceil(n), floor(n)) : floor(n);
     n = min(max(n, all(-f->down)), all(f->up));
     if (total) {
         F sum = load(total + lane);
-        if (f->lowest) {
-            F bound = sub(mul(load(f->lowest + lane), all(time)), all(1e-3f));
-            n = max(n, sub(ceil(bound), sum));
-        }
-        if (f->highest) {
-            F bound = add(mul(load(f->highest + lane), all(time)), all(1e-3f));
-            n = min(n, sub(floor(bound), sum));
-        }
+        bound_count(f, lane, sum, time, &n);
         store(total + lane, add(sum, n));
     }
     *v = f->hard_reset ? choose(not_equal(n, all(0.0f)), all(0.0f), now)
@@ -58,9 +77,13 @@ static inline F fire(const Firing* f, int lane, F current, F* v, float* total, f
 
 // The same for a plain neuron: floor(v / θ) >= 1 exactly where v >= θ, because the float below θ
 // divided by θ never rounds up to 1.
-static inline M fire_plain(F threshold, F current, F* v) {
+static inline M fire_plain(const Firing*, F threshold, F current, F* v) {
     F now = add(*v, current);
     M fired = at_least(now, threshold);
     *v = sub_where(fired, now, threshold);
     return fired;
 }
+
+// Only neurons of whole numbers have a way of their own for single spikes: see whole_neuron.h.
+static inline bool is_single(const Firing*) { return false; }
+static inline M fire_single(const Firing*, int, F, F*, M* down) { return *down = 0; }

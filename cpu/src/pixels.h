@@ -5,7 +5,7 @@
 // within the portion << shift | code, as in lists.h.
 #pragma once
 
-enum { TOGETHER = 2 };  // most kernel positions that are one portion of the weights
+enum { TOGETHER = 16 };  // most kernel positions that are one portion of the weights
 
 // What the tile's pixels of one gathered term are and where their lists begin.
 struct Pixels {
@@ -47,7 +47,10 @@ struct Pixels {
         taps = term->kernel_y * term->kernel_x;
         group_size = term->source.channels / term->groups;
         portions = (group_size + L->split - 1) / L->split;
-        together = 2 * group_size <= L->split ? TOGETHER : 1;
+        together = L->split / group_size < 1 ? 1 : L->split / group_size;
+        together = together < TOGETHER ? together : TOGETHER;
+        const int passes = (taps + together - 1) / together;
+        together = (taps + passes - 1) / passes;  // all alike
         most = (size_t)L->tile * taps;
     }
 
@@ -75,8 +78,8 @@ static inline uint32_t* list_pixel(const sp_layer* L, const Pixels* p, const uin
             const size_t at = p->list_of(group, portion, pixel);
             for (int t = 0; t < L->end - L->begin; ++t) {
                 lists->starts[at + t] = (uint32_t)(end - lists->entries);
-                end = append_channels(end, s, words + t * step_words, low, high, 0,
-                                      (uint32_t)L->row_shift);
+                end = append_channels(end, L, s, words + t * step_words, low, high, 0,
+                                      (uint32_t)p->term->row_shift);
                 lists->ends[at + t] = (uint32_t)(end - lists->entries);
             }
         }
@@ -108,7 +111,7 @@ static inline uint32_t* list_pixels(const sp_layer* L, int b, int y, int x, int 
     return end;
 }
 
-// The weight rows of one or two kernel positions, and the lists of what is added, for one output
+// The weight rows of some kernel positions, and the lists of what is added, for one output
 // position.
 typedef struct {
     int count;
@@ -124,7 +127,7 @@ static inline Rows rows_of(const sp_layer* L, const Pixels* p, const char* weigh
         const int32_t pixel = p->places[(size_t)tap * L->tile + place];
         if (pixel < 0) continue;
         const size_t first = p->term->shared ? 0 : (size_t)tap * p->group_size;
-        rows.weights[rows.count] = weights + ((first + (size_t)portion * L->split) << L->row_shift);
+        rows.weights[rows.count] = weights + ((first + (size_t)portion * L->split) << p->term->row_shift);
         rows.lists[rows.count++] = p->list_of(group, portion, pixel);
     }
     return rows;

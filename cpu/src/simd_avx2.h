@@ -108,6 +108,89 @@ static inline I max_ints(I x, I y) {
 static inline I abs_ints(I x) { return {_mm256_abs_epi32(x.a), _mm256_abs_epi32(x.b)}; }
 static inline M negative(I x) { return has_bit256(x.a, x.b, 31); }
 static inline M has_bit(I x, int j) { return has_bit256(x.a, x.b, j); }
+static inline I add_ints(I x, I y) {
+    return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+static inline I mul_ints(I x, I y) {
+    return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
+}
+static inline I min_ints(I x, I y) {
+    return {_mm256_min_epi32(x.a, y.a), _mm256_min_epi32(x.b, y.b)};
+}
+static inline I choose_ints(M m, I yes, I no) {
+    const F l = lanes(m);
+    return {_mm256_blendv_epi8(no.a, yes.a, _mm256_castps_si256(l.a)),
+            _mm256_blendv_epi8(no.b, yes.b, _mm256_castps_si256(l.b))};
+}
+static inline I sub_ints_where(M m, I x, I y) { return choose_ints(m, sub_ints(x, y), x); }
+static inline M less_ints(I x, I y) {
+    return bits(_mm256_castsi256_ps(_mm256_cmpgt_epi32(y.a, x.a)),
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(y.b, x.b)));
+}
+static inline M at_least_ints(I x, I y) { return (M)~less_ints(x, y); }
+static inline I to_ints(F x) {  // the nearest
+    return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
+}
+static inline F to_floats(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+
+// Sums of 64 outputs in 16 bits: 0 to 15, 16 to 31, ... Rows of bytes are in the order of `in_rows`
+// (cpu/byte_rows.py), so that interleaving two of them leaves the outputs in place.
+typedef struct {
+    __m256i part[4];
+} H;
+static inline H no_sums() {
+    const __m256i zero = _mm256_setzero_si256();
+    return {{zero, zero, zero, zero}};
+}
+static inline void add_interleaved(H* acc, const int8_t* x, const int8_t* y, __m256i scales) {
+    for (int i = 0; i < 2; ++i) {
+        const __m256i a = _mm256_loadu_si256((const __m256i*)(x + 32 * i));
+        const __m256i b = _mm256_loadu_si256((const __m256i*)(y + 32 * i));
+        const __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
+        acc->part[i] = _mm256_add_epi16(acc->part[i], _mm256_maddubs_epi16(scales, low));
+        acc->part[i + 2] = _mm256_add_epi16(acc->part[i + 2], _mm256_maddubs_epi16(scales, high));
+    }
+}
+// acc += x + y
+static inline void add_pair(H* acc, const int8_t* x, const int8_t* y) {
+    add_interleaved(acc, x, y, _mm256_set1_epi8(1));
+}
+// acc += x * by_x + y * by_y, factors up to 128
+static inline void add_pair_scaled(H* acc, const int8_t* x, const int8_t* y, uint32_t by_x,
+                                   uint32_t by_y) {
+    add_interleaved(acc, x, y, _mm256_set1_epi16((short)(by_x | by_y << 8)));
+}
+static inline __m256i lanes16(unsigned bits) {
+    const __m256i each = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096,
+                                           8192, 16384, (short)32768);
+    return _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16((short)bits), each), each);
+}
+// Adds w << j to outputs 0 to 32 * HALVES - 1 where a bit of plus is set, takes it away where one of
+// minus is.
+template <int HALVES>
+static inline void add_bits(H* acc, const int16_t* w, int j, uint64_t plus, uint64_t minus) {
+    for (int i = 0; i < 2 * HALVES; ++i) {
+        const __m256i weight = _mm256_sll_epi16(_mm256_loadu_si256((const __m256i*)(w + 16 * i)),
+                                                _mm_cvtsi32_si128(j));
+        const __m256i up = lanes16((unsigned)(plus >> 16 * i) & 0xffff);
+        const __m256i down = lanes16((unsigned)(minus >> 16 * i) & 0xffff);
+        acc->part[i] = _mm256_add_epi16(acc->part[i], _mm256_and_si256(weight, up));
+        acc->part[i] = _mm256_sub_epi16(acc->part[i], _mm256_and_si256(weight, down));
+    }
+}
+static inline H add_sums(H a, H b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = _mm256_add_epi16(a.part[i], b.part[i]);
+    return a;
+}
+static inline void keep_in_register(H* a) {
+    __asm__ volatile("" : "+x"(a->part[0]), "+x"(a->part[1]), "+x"(a->part[2]), "+x"(a->part[3]));
+}
+// Adds outputs 16 * i to 16 * i + 15.
+static inline I add_widened(I to, const H* from, int i) {
+    const __m256i part = from->part[i];
+    return {_mm256_add_epi32(to.a, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(part))),
+            _mm256_add_epi32(to.b, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(part, 1)))};
+}
 
 // Appends base + (position of each set bit << shift).
 static inline uint32_t* append_bits(uint32_t* end, uint64_t word, uint32_t base, uint32_t shift) {
@@ -123,17 +206,17 @@ static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n
     return end;
 }
 
-// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n|, and 32
-// if it is negative. words: of the first magnitude plane, then every `stride`.
+// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n| times
+// `one`, and `sign` if it is negative. words: of the first magnitude plane, then every `stride`.
 static inline uint32_t* append_counts(uint32_t* end, const uint64_t* words, size_t stride,
                                       int magnitudes, uint64_t minus, uint64_t wanted,
-                                      uint32_t base, uint32_t shift) {
+                                      uint32_t base, uint32_t shift, uint32_t one, uint32_t sign) {
     uint64_t any = 0;
     for (int j = 0; j < magnitudes; ++j) any |= words[j * stride];
     for (any &= wanted; any; any &= any - 1) {
         const int bit = __builtin_ctzll(any);
-        uint32_t code = (uint32_t)(minus >> bit & 1) << 5;
-        for (int j = 0; j < magnitudes; ++j) code += (uint32_t)(words[j * stride] >> bit & 1) << j;
+        uint32_t code = minus >> bit & 1 ? sign : 0;
+        for (int j = 0; j < magnitudes; ++j) code += words[j * stride] >> bit & 1 ? one << j : 0;
         *end++ = base + ((uint32_t)bit << shift) + code;
     }
     return end;

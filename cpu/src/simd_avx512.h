@@ -52,6 +52,61 @@ static inline M has_bit(I a, int j) {
     return _mm512_test_epi32_mask(a, _mm512_set1_epi32(1 << j));
 }
 
+static inline I add_ints(I a, I b) { return _mm512_add_epi32(a, b); }
+static inline I mul_ints(I a, I b) { return _mm512_mullo_epi32(a, b); }
+static inline I min_ints(I a, I b) { return _mm512_min_epi32(a, b); }
+static inline I sub_ints_where(M m, I a, I b) { return _mm512_mask_sub_epi32(a, m, a, b); }
+static inline I choose_ints(M m, I yes, I no) { return _mm512_mask_blend_epi32(m, no, yes); }
+static inline M less_ints(I a, I b) { return _mm512_cmplt_epi32_mask(a, b); }
+static inline M at_least_ints(I a, I b) { return _mm512_cmpge_epi32_mask(a, b); }
+static inline I to_ints(F a) { return _mm512_cvtps_epi32(a); }  // the nearest
+static inline F to_floats(I a) { return _mm512_cvtepi32_ps(a); }
+
+// Sums of 64 outputs in 16 bits: 0 to 31, 32 to 63. Rows of bytes are in the order of `in_rows`
+// (cpu/byte_rows.py), so that interleaving two of them leaves the outputs in place.
+typedef struct {
+    __m512i low, high;
+} H;
+static inline H no_sums() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+static inline void add_interleaved(H* acc, const int8_t* x, const int8_t* y, __m512i scales) {
+    const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(y);
+    const __m512i low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b);
+    acc->low = _mm512_add_epi16(acc->low, _mm512_maddubs_epi16(scales, low));
+    acc->high = _mm512_add_epi16(acc->high, _mm512_maddubs_epi16(scales, high));
+}
+// acc += x + y
+static inline void add_pair(H* acc, const int8_t* x, const int8_t* y) {
+    add_interleaved(acc, x, y, _mm512_set1_epi8(1));
+}
+// acc += x * by_x + y * by_y, factors up to 128
+static inline void add_pair_scaled(H* acc, const int8_t* x, const int8_t* y, uint32_t by_x,
+                                   uint32_t by_y) {
+    add_interleaved(acc, x, y, _mm512_set1_epi16((short)(by_x | by_y << 8)));
+}
+// Adds w << j to outputs 0 to 32 * HALVES - 1 where a bit of plus is set, takes it away where one of
+// minus is.
+template <int HALVES>
+static inline void add_bits(H* acc, const int16_t* w, int j, uint64_t plus, uint64_t minus) {
+    const __m128i by = _mm_cvtsi32_si128(j);
+    const __m512i low = _mm512_sll_epi16(_mm512_loadu_si512(w), by);
+    acc->low = _mm512_mask_add_epi16(acc->low, (__mmask32)plus, acc->low, low);
+    acc->low = _mm512_mask_sub_epi16(acc->low, (__mmask32)minus, acc->low, low);
+    if (HALVES == 1) return;
+    const __m512i high = _mm512_sll_epi16(_mm512_loadu_si512(w + 32), by);
+    acc->high = _mm512_mask_add_epi16(acc->high, (__mmask32)(plus >> 32), acc->high, high);
+    acc->high = _mm512_mask_sub_epi16(acc->high, (__mmask32)(minus >> 32), acc->high, high);
+}
+static inline H add_sums(H a, H b) {
+    return {_mm512_add_epi16(a.low, b.low), _mm512_add_epi16(a.high, b.high)};
+}
+static inline void keep_in_register(H* a) { __asm__ volatile("" : "+v"(a->low), "+v"(a->high)); }
+// Adds outputs 16 * i to 16 * i + 15.
+static inline I add_widened(I to, const H* from, int i) {
+    const __m512i half = i < 2 ? from->low : from->high;
+    const __m256i part = i % 2 ? _mm512_extracti64x4_epi64(half, 1) : _mm512_castsi512_si256(half);
+    return _mm512_add_epi32(to, _mm512_cvtepi16_epi32(part));
+}
+
 static inline __m512i identity() {
     return _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41,
@@ -63,14 +118,21 @@ static inline __m512i identity() {
 // write up to 64 entries past the end.
 static inline uint32_t* append_set(uint32_t* end, uint64_t word, __m512i from, __m512i by) {
     __m512i positions = _mm512_maskz_compress_epi8(word, identity());
-    int count = (int)_mm_popcnt_u64(word);
-    for (int done = 0;;) {
-        __m512i wide = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(positions));
+    const int count = (int)_mm_popcnt_u64(word);
+    // 32 whatever their number, which could not be foreseen
+    for (int done = 0; done < 32; done += 16) {
+        __m512i wide = _mm512_cvtepu8_epi32(done ? _mm512_extracti32x4_epi32(positions, 1)
+                                                 : _mm512_castsi512_si128(positions));
         _mm512_storeu_si512(end + done, _mm512_add_epi32(_mm512_sllv_epi32(wide, by), from));
-        done += 16;
-        if (__builtin_expect(done >= count, 1)) return end + count;
-        positions = _mm512_alignr_epi32(positions, positions, 4);
     }
+    if (__builtin_expect(count > 32, 0)) {
+        for (int done = 32; done < 64; done += 16) {
+            __m512i wide = _mm512_cvtepu8_epi32(done == 32 ? _mm512_extracti32x4_epi32(positions, 2)
+                                                           : _mm512_extracti32x4_epi32(positions, 3));
+            _mm512_storeu_si512(end + done, _mm512_add_epi32(_mm512_sllv_epi32(wide, by), from));
+        }
+    }
+    return end + count;
 }
 
 // Appends base + (position of each set bit << shift).
@@ -88,17 +150,17 @@ static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n
     return end;
 }
 
-// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n|, and 32
-// if it is negative. words: of the first magnitude plane, then every `stride`. May write up to 64
-// entries past the end.
+// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n| times
+// `one`, and `sign` if it is negative. words: of the first magnitude plane, then every `stride`. May
+// write up to 64 entries past the end.
 static inline uint32_t* append_counts(uint32_t* end, const uint64_t* words, size_t stride,
                                       int magnitudes, uint64_t minus, uint64_t wanted,
-                                      uint32_t base, uint32_t shift) {
+                                      uint32_t base, uint32_t shift, uint32_t one, uint32_t sign) {
     uint64_t any = 0;
-    __m512i codes = _mm512_maskz_set1_epi8(minus, 32);
+    __m512i codes = _mm512_maskz_set1_epi8(minus, (char)sign);
     for (int j = 0; j < magnitudes; ++j) {
         const uint64_t bits = words[j * stride];
-        codes = _mm512_mask_add_epi8(codes, bits, codes, _mm512_set1_epi8((char)(1 << j)));
+        codes = _mm512_mask_add_epi8(codes, bits, codes, _mm512_set1_epi8((char)(one << j)));
         any |= bits;
     }
     any &= wanted;

@@ -97,7 +97,7 @@ static inline I add_ints_where(M m, I a, I b) {
     return a;
 }
 static inline I sub_ints(I a, I b) {
-    EACH a.x[i] -= b.x[i];
+    EACH a.x[i] = (int32_t)((uint32_t)a.x[i] - (uint32_t)b.x[i]);
     return a;
 }
 static inline I max_ints(I a, I b) {
@@ -114,6 +114,82 @@ static inline M has_bit(I a, int j) {
     return (M)m;
 }
 static inline M negative(I a) { return has_bit(a, 31); }
+static inline I add_ints(I a, I b) {
+    EACH a.x[i] = (int32_t)((uint32_t)a.x[i] + (uint32_t)b.x[i]);
+    return a;
+}
+static inline I mul_ints(I a, I b) {
+    EACH a.x[i] = (int32_t)((uint32_t)a.x[i] * (uint32_t)b.x[i]);
+    return a;
+}
+static inline I min_ints(I a, I b) {
+    EACH a.x[i] = a.x[i] < b.x[i] ? a.x[i] : b.x[i];
+    return a;
+}
+static inline I choose_ints(M m, I yes, I no) {
+    EACH yes.x[i] = (m >> i & 1) ? yes.x[i] : no.x[i];
+    return yes;
+}
+static inline I sub_ints_where(M m, I a, I b) { return choose_ints(m, sub_ints(a, b), a); }
+static inline M less_ints(I a, I b) {
+    unsigned m = 0;
+    EACH m |= (unsigned)(a.x[i] < b.x[i]) << i;
+    return (M)m;
+}
+static inline M at_least_ints(I a, I b) { return (M)~less_ints(a, b); }
+static inline I to_ints(F a) {  // the nearest; INT32_MIN where it does not fit
+    I r;
+    EACH r.x[i] = a.x[i] >= -0x1p31f && a.x[i] < 0x1p31f ? (int32_t)rintf(a.x[i]) : INT32_MIN;
+    return r;
+}
+static inline F to_floats(I a) {
+    F r;
+    EACH r.x[i] = (float)a.x[i];
+    return r;
+}
+
+// Sums of 64 outputs in 16 bits, in the order of `in_rows` (cpu/byte_rows.py) like rows of bytes.
+typedef struct {
+    int16_t x[64];
+} H;
+// Where an output is in a row.
+static inline int place_of(int output) {
+    return (output % 32 / 8) * 16 + (output / 32) * 8 + output % 8;
+}
+static inline H no_sums() {
+    H r;
+    for (int i = 0; i < 64; ++i) r.x[i] = 0;
+    return r;
+}
+// acc += x + y
+static inline void add_pair(H* acc, const int8_t* x, const int8_t* y) {
+    for (int i = 0; i < 64; ++i) acc->x[i] = (int16_t)(acc->x[i] + x[i] + y[i]);
+}
+// acc += x * by_x + y * by_y, factors up to 128
+static inline void add_pair_scaled(H* acc, const int8_t* x, const int8_t* y, uint32_t by_x,
+                                   uint32_t by_y) {
+    for (int i = 0; i < 64; ++i)
+        acc->x[i] = (int16_t)(acc->x[i] + x[i] * (int)by_x + y[i] * (int)by_y);
+}
+// Adds w << j to outputs 0 to 32 * HALVES - 1 where a bit of plus is set, takes it away where one of
+// minus is.
+template <int HALVES>
+static inline void add_bits(H* acc, const int16_t* w, int j, uint64_t plus, uint64_t minus) {
+    for (int i = 0; i < 32 * HALVES; ++i) {
+        const int n = (int)(plus >> i & 1) - (int)(minus >> i & 1), at = place_of(i);
+        acc->x[at] = (int16_t)(acc->x[at] + n * w[i] * (1 << j));
+    }
+}
+static inline H add_sums(H a, H b) {
+    for (int i = 0; i < 64; ++i) a.x[i] = (int16_t)(a.x[i] + b.x[i]);
+    return a;
+}
+static inline void keep_in_register(H* a) { __asm__ volatile("" : "+m"(*a)); }
+// Adds outputs 16 * i to 16 * i + 15.
+static inline I add_widened(I to, const H* from, int i) {
+    for (int k = 0; k < 16; ++k) to.x[k] += from->x[place_of(16 * i + k)];
+    return to;
+}
 #undef EACH
 
 // Appends base + (position of each set bit << shift).
@@ -130,17 +206,17 @@ static inline uint32_t* append_words(uint32_t* end, const uint64_t* words, int n
     return end;
 }
 
-// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n|, and 32
-// if it is negative. words: of the first magnitude plane, then every `stride`.
+// Appends base + (position << shift) + code for each wanted input that spikes; code: its |n| times
+// `one`, and `sign` if it is negative. words: of the first magnitude plane, then every `stride`.
 static inline uint32_t* append_counts(uint32_t* end, const uint64_t* words, size_t stride,
                                       int magnitudes, uint64_t minus, uint64_t wanted,
-                                      uint32_t base, uint32_t shift) {
+                                      uint32_t base, uint32_t shift, uint32_t one, uint32_t sign) {
     uint64_t any = 0;
     for (int j = 0; j < magnitudes; ++j) any |= words[j * stride];
     for (any &= wanted; any; any &= any - 1) {
         const int bit = __builtin_ctzll(any);
-        uint32_t code = (uint32_t)(minus >> bit & 1) << 5;
-        for (int j = 0; j < magnitudes; ++j) code += (uint32_t)(words[j * stride] >> bit & 1) << j;
+        uint32_t code = minus >> bit & 1 ? sign : 0;
+        for (int j = 0; j < magnitudes; ++j) code += words[j * stride] >> bit & 1 ? one << j : 0;
         *end++ = base + ((uint32_t)bit << shift) + code;
     }
     return end;

@@ -62,7 +62,7 @@ class Case:
         if self.bias is not None:
             current += self.bias.view(-1, 1, 1)
         emitted, _ = self.neuron(current)
-        return emitted / self.neuron.threshold.view(-1, 1, 1)
+        return emitted / self.neuron.value.view(-1, 1, 1)
 
     def layer(self) -> Layer:
         """The layer for the engine."""

@@ -115,7 +115,7 @@ class LayerCache:
         """Changes when a parameter or a setting does, however it was written to."""
         neuron: Any = self.network.get_submodule(str(node.target))
         settings = [neuron.model, neuron.low, neuron.high]
-        values: list[Tensor] = [neuron.threshold, neuron.v0]
+        values: list[Tensor] = [neuron.threshold, neuron.v0, neuron.unit]
         for part in parts:
             if isinstance(part, Weighted):
                 layer: Any = self.network.get_submodule(str(part.node.target))
@@ -152,7 +152,13 @@ class LayerCache:
                     synapses.append(self._synapses(layer, wire, value, streams[wire.source]))
                     sources.append(wire.source)
         has_bias = bool(bias.any())
-        layer = Layer(channels, firing_of(neuron), synapses, bias if has_bias else None)
+        layer = Layer(
+            channels,
+            firing_of(neuron),
+            synapses,
+            bias if has_bias else None,
+            integer=neuron.integer,
+        )
         return NativeLayer(layer, sources)
 
     def _require_all_inputs(
@@ -193,7 +199,7 @@ def firing_of(neuron: NeuronLayer) -> Firing:
     assert rule is not None  # the plan leaves others to torch
     return Firing(
         *(threshold, neuron.v0.detach(), rule.max_up, rule.max_down, lowest, highest),
-        *(rule.leak, rule.hard_reset),
+        *(rule.leak, rule.hard_reset, rule.potential_bits),
     )
 
 

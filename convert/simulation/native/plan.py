@@ -96,9 +96,7 @@ class Plan:
         rank = len(shape)
         per_channel = neuron.channel_dim % max(rank, 1) == 1 and neuron.threshold.ndim == 1
         rule = neuron.native_rule
-        # whole-number potentials: not yet
         small = rule is not None and max(rule.max_up, rule.max_down) < 256
-        small = small and rule.potential_bits is None
         whole = rank in (2, 3, 4) and shape[0] in (1, self._batch)  # no frames or tokens beside it
         return whole and per_channel and small and _is_float32(neuron)
 

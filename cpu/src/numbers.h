@@ -1,0 +1,31 @@
+// The two kinds of numbers that a layer computes in: floats, sixteen to an F, and whole numbers of 32
+// bits, sixteen to an I.
+#pragma once
+
+// For what is called at every timestep: sums stay in the registers only if it is no call.
+#define AT_ONCE __attribute__((always_inline)) inline
+
+static inline I load(const int32_t* p) { return load_ints(p); }
+static inline void store(int32_t* p, I a) { store_ints(p, a); }
+static inline I add(I a, I b) { return add_ints(a, b); }
+
+struct Firing;       // neuron.h
+struct WholeFiring;  // whole_neuron.h
+
+struct Floats {
+    typedef F Vector;
+    typedef float Number;
+    typedef Firing Neurons;
+    static F zero() { return all(0.0f); }
+};
+
+struct Wholes {
+    typedef I Vector;
+    typedef int32_t Number;
+    typedef WholeFiring Neurons;
+    static I zero() { return all_ints(0); }
+};
+
+static inline M negative(F a) { return less(a, all(0.0f)); }
+static inline I absolute(I a) { return abs_ints(a); }
+static inline M bit_of(I a, int j) { return has_bit(a, j); }
