@@ -31,6 +31,10 @@ ROWS_PER_PORTION, ROWS_PER_SMALL_PORTION = 4, 8
 # images and 32 timesteps at 5 % density, takes a third of the time.
 BLOCK_BYTES = 2**20
 WIDE_PORTION = 512
+# The same of an integer layer: rows are a quarter as long, so that a wide portion fills the L1
+# cache, and all weights to 64 outputs that take BYTES_AT_ONCE are quick to read at any density.
+BYTE_ROWS_PER_PORTION = 30
+BYTES_AT_ONCE = 48 * 1024
 ROOM = 2**30  # that a potential and a timestep's inputs of an integer layer may have in 32 bits
 EXACT = 2**24  # floats hold all whole numbers below it
 
@@ -177,7 +181,7 @@ class Layer:
             shape = (batch, height, width, self.blocks.padded)
             state = LayerState(
                 uninitialised(shape, self._state_type) if keep else None,
-                uninitialised(shape) if self.bounded else None,
+                uninitialised(shape, self._state_type) if self.bounded else None,
             )
         else:
             self._check(state, (batch, height, width, self.blocks.padded))
@@ -207,14 +211,26 @@ class Layer:
 
     def split_for(self, streams: Sequence[Stream]) -> int:
         """The quickest ``split`` for ``run`` on streams of such densities."""
+        if self.in_bytes:
+            return self._split_of_bytes(streams)
         for stream, part in zip(streams, self.synapses, strict=True):
             channels = part.in_channels // part.groups
             few = ROWS_PER_PORTION if channels >= PORTION else ROWS_PER_SMALL_PORTION
             if not part.masked and stream.density * min(PORTION, channels) >= few:
                 return PORTION
-        row = WIDEST if self.in_bytes else 4 * self.blocks.row
         rows = [part.weight[0].numel() for part in self.synapses if not part.masked]
-        return WIDE_PORTION if row * max(rows, default=0) > BLOCK_BYTES else 0
+        large = 4 * self.blocks.row * max(rows, default=0) > BLOCK_BYTES
+        return WIDE_PORTION if large else 0
+
+    def _split_of_bytes(self, streams: Sequence[Stream]) -> int:
+        for stream, part in zip(streams, self.synapses, strict=True):
+            size = WIDEST * part.weight[0].numel()
+            if part.masked or size <= BYTES_AT_ONCE:
+                continue
+            channels = min(WIDE_PORTION, part.in_channels // part.groups)
+            if size > BLOCK_BYTES or stream.density * channels >= BYTE_ROWS_PER_PORTION:
+                return WIDE_PORTION
+        return 0
 
     def _shape(
         self, streams: Sequence[Stream], shape: tuple[int, int, int, int] | None
@@ -255,9 +271,7 @@ class Layer:
     def _state_type(self) -> torch.dtype:
         return torch.int32 if self.in_bytes else torch.float32
 
-    def _spread(
-        self, values: Tensor | None, padding: float, whole: bool = False
-    ) -> Tensor | None:
+    def _spread(self, values: Tensor | None, padding: float, whole: bool = False) -> Tensor | None:
         if values is None:
             return None
         spread = self.blocks.spread(per_channel(values, self.channels, "parameter"), padding)

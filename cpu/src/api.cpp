@@ -55,7 +55,7 @@ struct Scratch {
     Buffer<uint32_t> entries, starts, ends;
     Buffer<const uint64_t*> taps;
     Buffer<float> sums;  // of int32 in an integer layer, as large
-    Buffer<int32_t> places, counts;
+    Buffer<int32_t> places, counts, bounds;
     Buffer<Seen> seen;
     Buffer<Gathered> gathered;
     int64_t serial = 0;
@@ -69,6 +69,7 @@ struct Scratch {
           sums(new float[size.sums]),
           places(new int32_t[size.places]),
           counts(new int32_t[terms + 1]),
+          bounds(new int32_t[size.bounds]),
           seen(new Seen[size.seen]),
           gathered(new Gathered[terms + 1]),
           capacity(size.entries) {
@@ -77,7 +78,8 @@ struct Scratch {
 
     Lists lists() {
         return {entries.get(), starts.get(), ends.get(), capacity, taps.get(),     sums.get(),
-                places.get(),  counts.get(), seen.get(), &serial,  gathered.get(), &fractions};
+                places.get(),  counts.get(), seen.get(), &serial,  gathered.get(),
+                bounds.get(),  &fractions};
     }
 
   private:

@@ -70,9 +70,8 @@ typedef struct {
     const sp_current* currents;
     sp_neuron neuron;
     // [batch][height][width][padded]; total may be null; fresh: not yet written, and then v may be
-    // null, if it is not wanted afterwards. v is int32 in an integer layer.
-    void* v;
-    float* total;
+    // null, if it is not wanted afterwards. int32 in an integer layer, else float.
+    void *v, *total;
     uint64_t* out;     // [batch][height][width][timesteps][magnitudes + has_sign][words]
     int32_t out_magnitudes, out_has_sign;
 } sp_layer;

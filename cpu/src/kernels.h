@@ -2,7 +2,7 @@
 #pragma once
 
 typedef struct {
-    size_t entries, lists, taps, sums, places, seen;  // of Lists
+    size_t entries, lists, taps, sums, places, seen, bounds;  // of Lists
 } ScratchSizes;
 
 // A gathered term as one block sees it: its weights, and the first of its lists.
@@ -27,6 +27,7 @@ typedef struct {
     Seen* seen;
     int64_t* serial;  // number of the tile
     Gathered* gathered;  // the terms of the layer that are
+    int32_t* bounds;     // of an integer layer's totals: see whole_neuron.h
     int32_t* fractions;  // set where a current should be a whole number and is not
 } Lists;
 

@@ -195,7 +195,7 @@ template <class K>
 static void run_block(const sp_layer* L, const Lists* lists, sp_block block, int64_t from,
                       int64_t to) {
     typename K::Neurons f;
-    prepare(&f, &L->neuron, L->total, block);
+    prepare(&f, L, lists->bounds, block);
     switch (block.width / 16) {
         case 1: run_positions<K, 1>(L, lists, &f, block, from, to); break;
         case 2: run_positions<K, 2>(L, lists, &f, block, from, to); break;

@@ -47,14 +47,31 @@ static inline void masked_term(F* acc, const sp_term* term, sp_block block,
 }
 
 // The same in whole numbers: sums of 16 bits, widened before they could overflow.
-template <int N, bool UNIT>
+template <int N, bool ONE, bool POSITIVE>
 static inline void add_masked(H* acc, const sp_stream* s, const uint64_t* words, int first,
                               const int16_t* weights) {
     const uint64_t minus =
-        !UNIT && s->has_sign ? window(words + (size_t)s->magnitudes * s->words, s->words, first) : 0;
-    for (int j = 0; j < (UNIT ? 1 : s->magnitudes); ++j) {
+        POSITIVE ? 0 : window(words + (size_t)s->magnitudes * s->words, s->words, first);
+    for (int j = 0; j < (ONE ? 1 : s->magnitudes); ++j) {
         const uint64_t plane = window(words + (size_t)j * s->words, s->words, first);
-        add_bits<(N + 1) / 2>(acc, weights, j, plane & ~minus, plane & minus);
+        add_bits<(N + 1) / 2, ONE, POSITIVE>(acc, weights, j, plane & ~minus, plane & minus);
+    }
+}
+
+template <int N, bool ONE, bool POSITIVE>
+static inline void masked_taps(I* acc, const sp_term* term, sp_block block,
+                               const uint64_t* const* taps, int t) {
+    const sp_stream* s = &term->source;
+    const int n_taps = term->kernel_y * term->kernel_x;
+    const size_t step = (size_t)t * planes_of(s) * s->words;
+    const int16_t* weights = (const int16_t*)term->weights + (size_t)block.index * n_taps * 64;
+    for (int first = 0; first < n_taps; first += term->limit) {
+        H sums = no_sums();
+        for (int tap = first; tap < n_taps && tap < first + term->limit; ++tap)
+            if (taps[tap])
+                add_masked<N, ONE, POSITIVE>(&sums, s, taps[tap] + step, block.first,
+                                             weights + 64 * tap);
+        for (int i = 0; i < N; ++i) acc[i] = add_widened(acc[i], &sums, i);
     }
 }
 
@@ -62,19 +79,12 @@ template <int N>
 static inline void masked_term(I* acc, const sp_term* term, sp_block block,
                                const uint64_t* const* taps, int t) {
     const sp_stream* s = &term->source;
-    const int n_taps = term->kernel_y * term->kernel_x;
-    const size_t step = (size_t)t * planes_of(s) * s->words;
-    const int16_t* weights = (const int16_t*)term->weights + (size_t)block.index * n_taps * 64;
-    const bool unit = s->magnitudes == 1 && !s->has_sign;
-    for (int first = 0; first < n_taps; first += term->limit) {
-        H sums = no_sums();
-        for (int tap = first; tap < n_taps && tap < first + term->limit; ++tap) {
-            if (!taps[tap]) continue;
-            if (unit)
-                add_masked<N, true>(&sums, s, taps[tap] + step, block.first, weights + 64 * tap);
-            else
-                add_masked<N, false>(&sums, s, taps[tap] + step, block.first, weights + 64 * tap);
-        }
-        for (int i = 0; i < N; ++i) acc[i] = add_widened(acc[i], &sums, i);
-    }
+    if (s->magnitudes > 1 && s->has_sign)
+        masked_taps<N, false, false>(acc, term, block, taps, t);
+    else if (s->magnitudes > 1)
+        masked_taps<N, false, true>(acc, term, block, taps, t);
+    else if (s->has_sign)
+        masked_taps<N, true, false>(acc, term, block, taps, t);
+    else
+        masked_taps<N, true, true>(acc, term, block, taps, t);
 }

@@ -5,18 +5,22 @@ struct Firing {
     const float *threshold, *lowest, *highest;
     float inverse[64];  // 1 / threshold
     float up, down, leak;
-    float low, high;              // where the potential saturates
-    bool bounded;                 // it does, and is a whole number
-    bool hard_reset, plain;       // plain: at most one spike, upwards only, nothing to remember
+    float low, high;         // where the potential saturates
+    int32_t past;            // timesteps before this call
+    bool bounded;            // it does, and is a whole number
+    bool hard_reset, plain;  // plain: at most one spike, upwards only, nothing to remember
 };
 
-static inline void prepare(Firing* f, const sp_neuron* n, const float* total, sp_block block) {
+static inline void prepare(Firing* f, const sp_layer* L, int32_t*, sp_block block) {
+    const sp_neuron* n = &L->neuron;
+    const float* total = (const float*)L->total;
     f->threshold = (const float*)n->threshold + block.offset;
     f->lowest = total && n->lowest ? n->lowest + block.offset : nullptr;
     f->highest = total && n->highest ? n->highest + block.offset : nullptr;
     for (int i = 0; i < block.width; ++i) f->inverse[i] = 1.0f / f->threshold[i];
     f->up = (float)n->max_up;
     f->down = (float)n->max_down;
+    f->past = L->past;
     f->leak = (float)n->leak;
     f->bounded = n->potential_bits > 0;
     f->high = f->bounded ? (float)((1ull << (n->potential_bits - 1)) - 1) : 0.0f;
@@ -40,26 +44,14 @@ static inline F quotient(F v, F threshold, F inverse) {
 
 // The potential with its current, before it fires.
 static inline F charged(const Firing* f, F v, F current) {
-    if (f->leak != 1.0f) v = f->bounded ? round(mul(v, all(f->leak))) : mul(v, all(f->leak));
-    const F sum = add(v, current);
-    return f->bounded ? min(max(sum, all(f->low)), all(f->high)) : sum;
-}
-
-// Spike counts within what the totals so far leave.
-template <class Neurons>
-static inline void bound_count(const Neurons* f, int lane, F sum, float time, F* n) {
-    if (f->lowest) {
-        F bound = sub(mul(load(f->lowest + lane), all(time)), all(1e-3f));
-        *n = max(*n, sub(ceil(bound), sum));
-    }
-    if (f->highest) {
-        F bound = add(mul(load(f->highest + lane), all(time)), all(1e-3f));
-        *n = min(*n, sub(floor(bound), sum));
-    }
+    if (f->leak != 1.0f) v = mul(v, all(f->leak));
+    if (!f->bounded) return add(v, current);
+    return min(max(add(round(v), current), all(f->low)), all(f->high));
 }
 
 // Spike counts n; updates the potential and, where the totals are bounded, the total.
-static inline F fire(const Firing* f, int lane, F current, F* v, float* total, float time) {
+static inline F fire(const Firing* f, int lane, F current, F* v, float* total, int t) {
+    const float time = (float)(f->past + t + 1);
     F threshold = load(f->threshold + lane);
     F now = charged(f, *v, current);
     F n = quotient(now, threshold, load(f->inverse + lane));
@@ -67,7 +59,14 @@ static inline F fire(const Firing* f, int lane, F current, F* v, float* total, f
     n = min(max(n, all(-f->down)), all(f->up));
     if (total) {
         F sum = load(total + lane);
-        bound_count(f, lane, sum, time, &n);
+        if (f->lowest) {
+            F bound = sub(mul(load(f->lowest + lane), all(time)), all(1e-3f));
+            n = max(n, sub(ceil(bound), sum));
+        }
+        if (f->highest) {
+            F bound = add(mul(load(f->highest + lane), all(time)), all(1e-3f));
+            n = min(n, sub(floor(bound), sum));
+        }
         store(total + lane, add(sum, n));
     }
     *v = f->hard_reset ? choose(not_equal(n, all(0.0f)), all(0.0f), now)
@@ -86,4 +85,4 @@ static inline M fire_plain(const Firing*, F threshold, F current, F* v) {
 
 // Only neurons of whole numbers have a way of their own for single spikes: see whole_neuron.h.
 static inline bool is_single(const Firing*) { return false; }
-static inline M fire_single(const Firing*, int, F, F*, M* down) { return *down = 0; }
+static inline M fire_single(const Firing*, int, F, F*, float*, int, M* down) { return *down = 0; }

@@ -2,9 +2,6 @@
 // bits, sixteen to an I.
 #pragma once
 
-// For what is called at every timestep: sums stay in the registers only if it is no call.
-#define AT_ONCE __attribute__((always_inline)) inline
-
 static inline I load(const int32_t* p) { return load_ints(p); }
 static inline void store(int32_t* p, I a) { store_ints(p, a); }
 static inline I add(I a, I b) { return add_ints(a, b); }

@@ -135,7 +135,8 @@ static inline Rows rows_of(const sp_layer* L, const Pixels* p, const char* weigh
 
 static ScratchSizes scratch_sizes(const sp_layer* L) {
     const size_t usual = 1u << 18, most = most_entries(L);  // 1 MiB
-    ScratchSizes sizes = {most > usual ? most : usual, 1, 1, 1, 1, 1};
+    ScratchSizes sizes = {most > usual ? most : usual, 1, 1, 1, 1, 1, 1};
+    if (L->integer && L->total) sizes.bounds = (size_t)128 * (L->end - L->begin);
     for (int i = 0; i < L->n_terms; ++i) {
         const sp_term* term = L->terms + i;
         sizes.taps += (size_t)term->kernel_y * term->kernel_x;

@@ -3,6 +3,9 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+// For what is called at every timestep: sums stay in the registers only if it is no call.
+#define AT_ONCE __attribute__((always_inline)) inline
+
 typedef struct {
     __m256 a, b;
 } F;
@@ -166,15 +169,16 @@ static inline __m256i lanes16(unsigned bits) {
     return _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16((short)bits), each), each);
 }
 // Adds w << j to outputs 0 to 32 * HALVES - 1 where a bit of plus is set, takes it away where one of
-// minus is.
-template <int HALVES>
+// minus is; FIRST: j is 0, POSITIVE: minus is.
+template <int HALVES, bool FIRST, bool POSITIVE>
 static inline void add_bits(H* acc, const int16_t* w, int j, uint64_t plus, uint64_t minus) {
     for (int i = 0; i < 2 * HALVES; ++i) {
-        const __m256i weight = _mm256_sll_epi16(_mm256_loadu_si256((const __m256i*)(w + 16 * i)),
-                                                _mm_cvtsi32_si128(j));
+        __m256i weight = _mm256_loadu_si256((const __m256i*)(w + 16 * i));
+        if (!FIRST) weight = _mm256_sll_epi16(weight, _mm_cvtsi32_si128(j));
         const __m256i up = lanes16((unsigned)(plus >> 16 * i) & 0xffff);
-        const __m256i down = lanes16((unsigned)(minus >> 16 * i) & 0xffff);
         acc->part[i] = _mm256_add_epi16(acc->part[i], _mm256_and_si256(weight, up));
+        if (POSITIVE) continue;
+        const __m256i down = lanes16((unsigned)(minus >> 16 * i) & 0xffff);
         acc->part[i] = _mm256_sub_epi16(acc->part[i], _mm256_and_si256(weight, down));
     }
 }

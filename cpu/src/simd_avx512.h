@@ -3,6 +3,9 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+// For what is called at every timestep: sums stay in the registers only if it is no call.
+#define AT_ONCE __attribute__((always_inline)) inline
+
 typedef __m512 F;
 typedef uint16_t M;  // one bit per lane
 enum { CHAINS = 2 };  // independent sums, as many as the registers hold
@@ -84,17 +87,20 @@ static inline void add_pair_scaled(H* acc, const int8_t* x, const int8_t* y, uin
     add_interleaved(acc, x, y, _mm512_set1_epi16((short)(by_x | by_y << 8)));
 }
 // Adds w << j to outputs 0 to 32 * HALVES - 1 where a bit of plus is set, takes it away where one of
-// minus is.
-template <int HALVES>
+// minus is; FIRST: j is 0, POSITIVE: minus is.
+template <int HALVES, bool FIRST, bool POSITIVE>
 static inline void add_bits(H* acc, const int16_t* w, int j, uint64_t plus, uint64_t minus) {
     const __m128i by = _mm_cvtsi32_si128(j);
-    const __m512i low = _mm512_sll_epi16(_mm512_loadu_si512(w), by);
+    __m512i low = _mm512_loadu_si512(w);
+    if (!FIRST) low = _mm512_sll_epi16(low, by);
     acc->low = _mm512_mask_add_epi16(acc->low, (__mmask32)plus, acc->low, low);
-    acc->low = _mm512_mask_sub_epi16(acc->low, (__mmask32)minus, acc->low, low);
+    if (!POSITIVE) acc->low = _mm512_mask_sub_epi16(acc->low, (__mmask32)minus, acc->low, low);
     if (HALVES == 1) return;
-    const __m512i high = _mm512_sll_epi16(_mm512_loadu_si512(w + 32), by);
+    __m512i high = _mm512_loadu_si512(w + 32);
+    if (!FIRST) high = _mm512_sll_epi16(high, by);
     acc->high = _mm512_mask_add_epi16(acc->high, (__mmask32)(plus >> 32), acc->high, high);
-    acc->high = _mm512_mask_sub_epi16(acc->high, (__mmask32)(minus >> 32), acc->high, high);
+    if (!POSITIVE)
+        acc->high = _mm512_mask_sub_epi16(acc->high, (__mmask32)(minus >> 32), acc->high, high);
 }
 static inline H add_sums(H a, H b) {
     return {_mm512_add_epi16(a.low, b.low), _mm512_add_epi16(a.high, b.high)};

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#define AT_ONCE inline  // as the compiler likes: the registers of this machine are not known
+
 typedef struct {
     float x[16];
 } F;
@@ -172,8 +174,8 @@ static inline void add_pair_scaled(H* acc, const int8_t* x, const int8_t* y, uin
         acc->x[i] = (int16_t)(acc->x[i] + x[i] * (int)by_x + y[i] * (int)by_y);
 }
 // Adds w << j to outputs 0 to 32 * HALVES - 1 where a bit of plus is set, takes it away where one of
-// minus is.
-template <int HALVES>
+// minus is; FIRST: j is 0, POSITIVE: minus is.
+template <int HALVES, bool FIRST, bool POSITIVE>
 static inline void add_bits(H* acc, const int16_t* w, int j, uint64_t plus, uint64_t minus) {
     for (int i = 0; i < 32 * HALVES; ++i) {
         const int n = (int)(plus >> i & 1) - (int)(minus >> i & 1), at = place_of(i);

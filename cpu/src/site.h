@@ -48,7 +48,7 @@ struct Site {
     sp_block block;
     int b, y, x, words, planes;
     Number* v_home;
-    float* total;
+    Number* total;
     uint64_t* out;  // of the first timestep
     typename K::Vector v[N], base[N];
 
@@ -60,7 +60,7 @@ struct Site {
         words = (L->channels + 63) / 64;
         planes = L->out_magnitudes + (L->out_has_sign != 0);
         v_home = L->v ? (Number*)L->v + position * L->padded + block.offset : nullptr;
-        total = L->total ? L->total + position * L->padded + block.offset : nullptr;
+        total = L->total ? (Number*)L->total + position * L->padded + block.offset : nullptr;
         out = L->out + (position * L->timesteps + L->begin) * planes * words;
     }
 
@@ -68,7 +68,7 @@ struct Site {
         for (int i = 0; i < N; ++i) {
             v[i] = load(L->fresh ? (const Number*)L->neuron.v0 + block.offset + 16 * i
                                  : v_home + 16 * i);
-            if (L->fresh && total) store(total + 16 * i, all(0.0f));
+            if (L->fresh && total) store(total + 16 * i, K::zero());
         }
     }
 
@@ -120,17 +120,16 @@ struct Site {
         if (is_single(f)) {
             for (int i = 0; i < N; ++i) {
                 M down;
-                bits |= (uint64_t)fire_single(f, 16 * i, acc[i], v + i, &down) << 16 * i;
+                bits |= (uint64_t)fire_single(f, 16 * i, acc[i], v + i, total, t, &down) << 16 * i;
                 minus |= (uint64_t)down << 16 * i;
             }
             put_bits(to, block.first, block.count, bits);
-            put_bits(to + words, block.first, block.count, minus);
+            if (L->out_has_sign) put_bits(to + words, block.first, block.count, minus);
             return;
         }
-        const float time = (float)(L->past + t + 1);
         typename K::Vector n[N];
         for (int i = 0; i < N; ++i) {
-            n[i] = fire(f, 16 * i, acc[i], v + i, total, time);
+            n[i] = fire(f, 16 * i, acc[i], v + i, total, t);
             minus |= (uint64_t)negative(n[i]) << 16 * i;
             n[i] = absolute(n[i]);
         }

@@ -4,7 +4,7 @@
 
 struct WholeFiring {
     const int32_t* threshold;
-    const float *lowest, *highest;
+    const int32_t* bounds;         // of the totals: [timestep][lowest, highest][64]; null: none
     float inverse[64];             // 1 / threshold
     int32_t most[64], least[64];   // max_up thresholds and -max_down, if 32 bits hold them
     int32_t down;
@@ -13,19 +13,47 @@ struct WholeFiring {
     bool bounded;                  // it does
     bool wide;                     // and the sum with the current may need 33 bits
     bool hard_reset;
-    bool few;     // at most one spike up or down, and what is above the threshold stays
-    bool single;  // and no totals to remember
-    bool plain;   // and none down
+    bool single;  // at most one spike up or down, and what is above the threshold stays
+    bool plain;   // only up, and no totals to remember
 };
 
 static inline int32_t in_32_bits(int64_t value) {
     return (int32_t)(value > INT32_MAX ? INT32_MAX : value < INT32_MIN ? INT32_MIN : value);
 }
 
-static inline void prepare(WholeFiring* f, const sp_neuron* n, const float* total, sp_block block) {
+// A bound of the mean spike count as one of the total after `time` timesteps: as in `fire` of neuron.h.
+static inline void bound_totals(int32_t* to, const float* mean, int width, float time, bool upper) {
+    const int32_t far = 1 << 30;
+    for (int i = 0; i < width; i += 16) {
+        if (!mean) {
+            store(to + i, all_ints(upper ? far : -far));
+            continue;
+        }
+        const F bound = mul(load(mean + i), all(time)), slack = all(1e-3f);
+        const F whole = upper ? floor(add(bound, slack)) : ceil(sub(bound, slack));
+        store(to + i, to_ints(min(max(whole, all(-(float)far)), all((float)far))));
+    }
+}
+
+// Whether no bound ever asks for a spike: then they only hold spikes back.
+static inline bool hold_back(const float* mean, int count, float sign) {
+    for (int i = 0; mean && i < count; ++i)
+        if (!(mean[i] * sign >= 0.0f)) return false;
+    return true;
+}
+
+static inline void prepare(WholeFiring* f, const sp_layer* L, int32_t* bounds, sp_block block) {
+    const sp_neuron* n = &L->neuron;
+    const bool bounded = L->total != nullptr;
+    const float* lowest = n->lowest ? n->lowest + block.offset : nullptr;
+    const float* highest = n->highest ? n->highest + block.offset : nullptr;
+    for (int t = 0; bounded && t < L->end - L->begin; ++t) {
+        const float time = (float)(L->past + t + 1);
+        bound_totals(bounds + 128 * t, lowest, block.width, time, false);
+        bound_totals(bounds + 128 * t + 64, highest, block.width, time, true);
+    }
     f->threshold = (const int32_t*)n->threshold + block.offset;
-    f->lowest = total && n->lowest ? n->lowest + block.offset : nullptr;
-    f->highest = total && n->highest ? n->highest + block.offset : nullptr;
+    f->bounds = bounded ? bounds : nullptr;
     for (int i = 0; i < block.width; ++i) {
         f->inverse[i] = 1.0f / (float)f->threshold[i];
         f->most[i] = in_32_bits((int64_t)n->max_up * f->threshold[i]);
@@ -38,9 +66,10 @@ static inline void prepare(WholeFiring* f, const sp_neuron* n, const float* tota
     f->high = f->bounded ? (int32_t)((1ull << (n->potential_bits - 1)) - 1) : 0;
     f->low = -f->high - 1;
     f->hard_reset = n->hard_reset != 0;
-    f->few = n->max_up == 1 && n->max_down <= 1 && !f->hard_reset;
-    f->single = f->few && !total;
-    f->plain = f->single && n->max_down == 0;
+    f->single = n->max_up == 1 && n->max_down <= 1 && !f->hard_reset &&
+                (!bounded || (hold_back(lowest, block.count, -1.0f) &&
+                              hold_back(highest, block.count, 1.0f)));
+    f->plain = f->single && n->max_down == 0 && !bounded;
 }
 
 // The product, rounded, of numbers that floats do not hold.
@@ -76,26 +105,17 @@ static inline I quotient(const WholeFiring* f, int lane, I v, I threshold) {
     return add_ints_where((M)(negative(n) & ~whole), n, one);
 }
 
-// The spikes that a potential is worth.
-static inline I worth(const WholeFiring* f, int lane, I v, I threshold) {
-    if (f->few) {
-        const M down = f->down ? negative(v) : (M)0;
-        const I up = choose_ints(at_least_ints(v, threshold), all_ints(1), all_ints(0));
-        return choose_ints(down, all_ints(-1), up);
-    }
-    const I cut = min_ints(max_ints(v, load(f->least + lane)), load(f->most + lane));
-    return quotient(f, lane, cut, threshold);
-}
-
-// Spike counts n; updates the potential and, where the totals are bounded, the total.
-static inline I fire(const WholeFiring* f, int lane, I current, I* v, float* total, float time) {
+// Spike counts n; updates the potential and, where the totals are bounded, the total. t: timesteps
+// since the first of this call.
+static inline I fire(const WholeFiring* f, int lane, I current, I* v, int32_t* total, int t) {
     const I threshold = load(f->threshold + lane), now = charged(f, *v, current);
-    I n = worth(f, lane, now, threshold);
-    if (total) {
-        F count = to_floats(n), sum = load(total + lane);
-        bound_count(f, lane, sum, time, &count);
-        store(total + lane, add(sum, count));
-        n = to_ints(count);
+    const I cut = min_ints(max_ints(now, load(f->least + lane)), load(f->most + lane));
+    I n = quotient(f, lane, cut, threshold);
+    if (f->bounds) {
+        const int32_t* bounds = f->bounds + 128 * t + lane;
+        const I sum = load(total + lane);
+        n = min_ints(max_ints(n, sub_ints(load(bounds), sum)), sub_ints(load(bounds + 64), sum));
+        store(total + lane, add(sum, n));
     }
     *v = f->hard_reset ? choose_ints((M)(negative(n) | less_ints(all_ints(0), n)), all_ints(0), now)
                        : sub_ints(now, mul_ints(n, threshold));
@@ -113,10 +133,18 @@ static AT_ONCE M fire_plain(const WholeFiring* f, I threshold, I current, I* v) 
 static inline bool is_single(const WholeFiring* f) { return f->single; }
 
 // The same for neurons of one spike up or down; returns which fire at all, and which down.
-static AT_ONCE M fire_single(const WholeFiring* f, int lane, I current, I* v, M* down) {
+static AT_ONCE M fire_single(const WholeFiring* f, int lane, I current, I* v, int32_t* total, int t,
+                             M* down) {
     const I threshold = load(f->threshold + lane), now = charged(f, *v, current);
-    const M up = at_least_ints(now, threshold);
+    M up = at_least_ints(now, threshold);
     *down = f->down ? negative(now) : (M)0;
+    if (f->bounds) {
+        const int32_t* bounds = f->bounds + 128 * t + lane;
+        const I sum = load(total + lane), one = all_ints(1);
+        up &= less_ints(sum, load(bounds + 64));
+        *down &= less_ints(load(bounds), sum);
+        store(total + lane, add_ints_where(up, sub_ints_where(*down, sum, one), one));
+    }
     *v = add_ints_where(*down, sub_ints_where(up, now, threshold), threshold);
     return (M)(up | *down);
 }

@@ -73,7 +73,7 @@ def test_random_layers_under_sanitizers(kind, tmp_path):
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": str(tmp_path),
     }
-    names = ("layer", "maxpool", "random_layers", "sums")
+    names = ("layer", "maxpool", "random_layers", "integer_layers", "sums")
     tests = [str(TESTS / f"test_{name}.py") for name in names]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *tests],
