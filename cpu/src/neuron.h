@@ -82,7 +82,3 @@ static inline M fire_plain(const Firing*, F threshold, F current, F* v) {
     *v = sub_where(fired, now, threshold);
     return fired;
 }
-
-// Only neurons of whole numbers have a way of their own for single spikes: see whole_neuron.h.
-static inline bool is_single(const Firing*) { return false; }
-static inline M fire_single(const Firing*, int, F, F*, float*, int, M* down) { return *down = 0; }

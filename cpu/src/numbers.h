@@ -2,6 +2,8 @@
 // bits, sixteen to an I.
 #pragma once
 
+#define UNROLLED _Pragma("GCC unroll 4")
+
 static inline I load(const int32_t* p) { return load_ints(p); }
 static inline void store(int32_t* p, I a) { store_ints(p, a); }
 static inline I add(I a, I b) { return add_ints(a, b); }

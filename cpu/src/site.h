@@ -109,25 +109,56 @@ struct Site {
             if (L->terms[i].masked) taps += find_taps(L, L->terms + i, b, y, x, taps);
     }
 
-    AT_ONCE void fire_all(const typename K::Neurons* f, int t, const typename K::Vector* acc) {
+    AT_ONCE void fire_all(const Firing* f, int t, const F* acc) {
+        if (f->plain)
+            fire_plainly(f, t, acc);
+        else
+            fire_any(f, t, acc);
+    }
+
+    AT_ONCE void fire_all(const WholeFiring* f, int t, I* acc) {
+        if (f->odd) charge_all_oddly(f, acc);
+        if (f->plain)
+            fire_plainly(f, t, acc);
+        else if (f->single && f->bounds)
+            fire_singly<true>(f, t, acc);
+        else if (f->single)
+            fire_singly<false>(f, t, acc);
+        else
+            fire_any(f, t, acc);
+    }
+
+    __attribute__((noinline)) void charge_all_oddly(const WholeFiring* f, I* acc) {
+        for (int i = 0; i < N; ++i) {
+            v[i] = charge_oddly(f, v[i], acc[i]);
+            acc[i] = all_ints(0);
+        }
+    }
+
+    template <class Neurons, class V>
+    AT_ONCE void fire_plainly(const Neurons* f, int t, const V* acc) {
+        uint64_t bits = 0;
+        for (int i = 0; i < N; ++i)
+            bits |= (uint64_t)fire_plain(f, load(f->threshold + 16 * i), acc[i], v + i) << 16 * i;
+        put_bits(out + (size_t)t * planes * words, block.first, block.count, bits);
+    }
+
+    template <bool BOUNDS>
+    AT_ONCE void fire_singly(const WholeFiring* f, int t, const I* acc) {
         uint64_t *to = out + (size_t)t * planes * words, bits = 0, minus = 0;
-        if (f->plain) {
-            for (int i = 0; i < N; ++i)
-                bits |= (uint64_t)fire_plain(f, load(f->threshold + 16 * i), acc[i], v + i) << 16 * i;
-            put_bits(to, block.first, block.count, bits);
-            return;
+        UNROLLED for (int i = 0; i < N; ++i) {
+            M down;
+            bits |= (uint64_t)fire_single<BOUNDS>(f, 16 * i, acc[i], v + i, total, t, &down) << 16 * i;
+            minus |= (uint64_t)down << 16 * i;
         }
-        if (is_single(f)) {
-            for (int i = 0; i < N; ++i) {
-                M down;
-                bits |= (uint64_t)fire_single(f, 16 * i, acc[i], v + i, total, t, &down) << 16 * i;
-                minus |= (uint64_t)down << 16 * i;
-            }
-            put_bits(to, block.first, block.count, bits);
-            if (L->out_has_sign) put_bits(to + words, block.first, block.count, minus);
-            return;
-        }
-        typename K::Vector n[N];
+        put_bits(to, block.first, block.count, bits);
+        if (L->out_has_sign) put_bits(to + words, block.first, block.count, minus);
+    }
+
+    template <class Neurons, class V>
+    AT_ONCE void fire_any(const Neurons* f, int t, const V* acc) {
+        uint64_t *to = out + (size_t)t * planes * words, bits = 0, minus = 0;
+        V n[N];
         for (int i = 0; i < N; ++i) {
             n[i] = fire(f, 16 * i, acc[i], v + i, total, t);
             minus |= (uint64_t)negative(n[i]) << 16 * i;

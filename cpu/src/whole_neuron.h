@@ -7,11 +7,11 @@ struct WholeFiring {
     const int32_t* bounds;         // of the totals: [timestep][lowest, highest][64]; null: none
     float inverse[64];             // 1 / threshold
     int32_t most[64], least[64];   // max_up thresholds and -max_down, if 32 bits hold them
-    int32_t down;
     double leak;
-    int32_t low, high;             // where the potential saturates
-    bool bounded;                  // it does
-    bool wide;                     // and the sum with the current may need 33 bits
+    int32_t low, high;  // where the potential saturates
+    bool wide;          // the sum with the current may need 33 bits
+    bool odd;           // wide or leaking: see `charge_oddly`
+    M down;             // all lanes, or none where no spike is negative
     bool hard_reset;
     bool single;  // at most one spike up or down, and what is above the threshold stays
     bool plain;   // only up, and no totals to remember
@@ -59,17 +59,17 @@ static inline void prepare(WholeFiring* f, const sp_layer* L, int32_t* bounds, s
         f->most[i] = in_32_bits((int64_t)n->max_up * f->threshold[i]);
         f->least[i] = in_32_bits(-(int64_t)n->max_down * f->threshold[i]);
     }
-    f->down = n->max_down;
+    f->down = n->max_down ? (M)~0 : (M)0;
     f->leak = n->leak;
-    f->bounded = n->potential_bits > 0;
     f->wide = n->potential_bits == 32;
-    f->high = f->bounded ? (int32_t)((1ull << (n->potential_bits - 1)) - 1) : 0;
+    f->odd = f->wide || n->leak != 1.0;
+    f->high = n->potential_bits ? (int32_t)((1ull << (n->potential_bits - 1)) - 1) : INT32_MAX;
     f->low = -f->high - 1;
     f->hard_reset = n->hard_reset != 0;
     f->single = n->max_up == 1 && n->max_down <= 1 && !f->hard_reset &&
                 (!bounded || (hold_back(lowest, block.count, -1.0f) &&
                               hold_back(highest, block.count, 1.0f)));
-    f->plain = f->single && n->max_down == 0 && !bounded;
+    f->plain = f->single && n->max_down == 0 && !bounded && !f->odd;
 }
 
 // The product, rounded, of numbers that floats do not hold.
@@ -80,21 +80,25 @@ static inline I leaked(I v, double leak) {
     return load_ints(each);
 }
 
-// The potential with its current, before it fires.
-static AT_ONCE I charged(const WholeFiring* f, I v, I current) {
-    if (f->leak != 1.0) v = f->wide ? leaked(v, f->leak) : to_ints(mul(to_floats(v), all((float)f->leak)));
+// The potential with its current where it leaks or has 32 bits, before `charged` adds nothing more.
+static I charge_oddly(const WholeFiring* f, I v, I current) {
+    if (f->leak != 1.0)
+        v = f->wide ? leaked(v, f->leak) : to_ints(mul(to_floats(v), all((float)f->leak)));
     const I sum = add(v, current);
-    if (!f->bounded) return sum;
-    const I low = all_ints(f->low), high = all_ints(f->high);
-    if (!f->wide) return min_ints(max_ints(sum, low), high);
+    if (!f->wide) return sum;
     const M down = negative(current);
     const M over = (M)(less_ints(sum, v) & ~down), under = (M)(less_ints(v, sum) & down);
-    return choose_ints(over, high, choose_ints(under, low, sum));
+    return choose_ints(over, all_ints(f->high), choose_ints(under, all_ints(f->low), sum));
+}
+
+// The potential with its current, before it fires.
+static AT_ONCE I charged(const WholeFiring* f, I v, I current) {
+    return min_ints(max_ints(add(v, current), all_ints(f->low)), all_ints(f->high));
 }
 
 // floor(v / threshold), or what is nearer to 0 of it and the next number; v is at most 255 thresholds
 // away from 0. The float quotient is off by one at most, and the rest tells.
-static inline I quotient(const WholeFiring* f, int lane, I v, I threshold) {
+static AT_ONCE I quotient(const WholeFiring* f, int lane, I v, I threshold) {
     const I one = all_ints(1);
     I n = to_ints(floor(mul(to_floats(v), load(f->inverse + lane))));
     const I rest = sub_ints(v, mul_ints(n, threshold));
@@ -107,7 +111,7 @@ static inline I quotient(const WholeFiring* f, int lane, I v, I threshold) {
 
 // Spike counts n; updates the potential and, where the totals are bounded, the total. t: timesteps
 // since the first of this call.
-static inline I fire(const WholeFiring* f, int lane, I current, I* v, int32_t* total, int t) {
+static AT_ONCE I fire(const WholeFiring* f, int lane, I current, I* v, int32_t* total, int t) {
     const I threshold = load(f->threshold + lane), now = charged(f, *v, current);
     const I cut = min_ints(max_ints(now, load(f->least + lane)), load(f->most + lane));
     I n = quotient(f, lane, cut, threshold);
@@ -130,15 +134,14 @@ static AT_ONCE M fire_plain(const WholeFiring* f, I threshold, I current, I* v) 
     return fired;
 }
 
-static inline bool is_single(const WholeFiring* f) { return f->single; }
-
 // The same for neurons of one spike up or down; returns which fire at all, and which down.
+template <bool BOUNDS>
 static AT_ONCE M fire_single(const WholeFiring* f, int lane, I current, I* v, int32_t* total, int t,
                              M* down) {
     const I threshold = load(f->threshold + lane), now = charged(f, *v, current);
     M up = at_least_ints(now, threshold);
-    *down = f->down ? negative(now) : (M)0;
-    if (f->bounds) {
+    *down = (M)(negative(now) & f->down);
+    if (BOUNDS) {
         const int32_t* bounds = f->bounds + 128 * t + lane;
         const I sum = load(total + lane), one = all_ints(1);
         up &= less_ints(sum, load(bounds + 64));
