@@ -158,7 +158,8 @@ class Layer:
             streams: spikes for each of the synapses, of one chunk.
             currents: added as they are, float32 [T or 1, B, C, H, W] with channels innermost in
                 memory (channels-last); 1 for what is the same at every timestep. In an integer
-                layer whole numbers below 2^24.
+                layer below 2^24, and whole, unless nothing else feeds it and it has
+                ``potential_bits``: then their sum is rounded.
             state: where the last chunk ended, updated in place; None to start.
             shape: (T, B, H, W) of the output, needed if there are no streams.
             part: simulate timesteps [begin, end) of the chunk only; the currents are those of
@@ -199,7 +200,7 @@ class Layer:
         struct = LayerStruct(
             *(batch, height, width, self.channels, timesteps, begin, end, state.past),
             *(len(self.blocks.first), self.blocks.padded, len(terms), len(extra)),
-            *(int(fresh), tile, split, int(self.in_bytes)),
+            *(int(fresh), tile, split, self._kind),
             *(ctypes.addressof(blocks), ctypes.addressof(terms), ctypes.addressof(extra)),
             self._neuron(self._potential_bits(streams, len(currents), last)),
             *(_pointer(state.v), _pointer(state.total), out.bits.data_ptr()),
@@ -266,6 +267,12 @@ class Layer:
                 f"the state is of another shape or type, {found[0]} {list(found[1])}; expected "
                 f"{expected[0]} {list(expected[1])}"
             )
+
+    @property
+    def _kind(self) -> int:
+        """See ``sp_layer.integer``: currents by themselves are rounded, as torch rounds them."""
+        rounded = self._firing.potential_bits is not None and not self.synapses
+        return (1 + rounded) if self.in_bytes else 0
 
     @property
     def _state_type(self) -> torch.dtype:

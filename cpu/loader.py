@@ -10,10 +10,11 @@ import torch
 from spikeport.cpu.compiler import NAME
 from spikeport.cpu.structs import LayerStruct, MaxPoolStruct, StreamStruct, SumsStruct
 
+NOT_WHOLE = 3
 ERRORS = {
     1: "not enough memory",
     2: "this machine has no such instruction set",
-    3: "a current of an integer layer holds numbers that are not whole, or beyond 2^24",
+    NOT_WHOLE: "a current of an integer layer holds numbers that are not whole, or beyond 2^24",
 }
 
 
@@ -72,7 +73,9 @@ def threads_or_all(threads: int | None) -> int:
 
 
 def check(status: int) -> None:
-    """Raise EngineError unless a call returned 0."""
+    """Raise EngineError unless a call returned 0, Unsuited where torch can do it."""
+    if status == NOT_WHOLE:
+        raise Unsuited(ERRORS[NOT_WHOLE])
     if status:
         raise EngineError(f"the native engine failed: {ERRORS.get(status, status)}")
 

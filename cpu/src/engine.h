@@ -64,7 +64,9 @@ typedef struct {
     int32_t batch, height, width, channels, timesteps, begin, end, past;  // past: before begin
     int32_t n_blocks, padded, n_terms, n_currents, fresh, tile;
     int32_t split;    // channels per portion of the weights; 0: all at once
-    int32_t integer;  // weights, currents, thresholds and potentials are whole numbers
+    // 1: weights, thresholds and potentials are whole numbers, and so must all currents be; 2: the sum
+    // of the currents is rounded
+    int32_t integer;
     const sp_block* blocks;
     const sp_term* terms;
     const sp_current* currents;

@@ -46,7 +46,7 @@ static inline F quotient(F v, F threshold, F inverse) {
 static inline F charged(const Firing* f, F v, F current) {
     if (f->leak != 1.0f) v = mul(v, all(f->leak));
     if (!f->bounded) return add(v, current);
-    return min(max(add(round(v), current), all(f->low)), all(f->high));
+    return min(max(add(round(v), round(current)), all(f->low)), all(f->high));
 }
 
 // Spike counts n; updates the potential and, where the totals are bounded, the total.

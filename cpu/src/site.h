@@ -7,24 +7,24 @@ static inline const float* current_at(const sp_current* c, int b, int y, int x, 
 }
 
 template <int N>
-static inline void add_current(F* acc, const float* from, sp_block block, int32_t*) {
+static inline void add_current(F* acc, const float* from, sp_block block) {
     for (int i = 0; i < N; ++i) {
         int rest = block.count - 16 * i;
         acc[i] = add(acc[i], rest >= 16 ? load(from + 16 * i) : load_first(from + 16 * i, rest));
     }
 }
 
-// The same for whole numbers; `fractions` is set if one is none, or larger than floats hold them exactly.
+// Adds the nearest whole numbers; `fractions` is set if these should be whole and are not, or are
+// larger than floats hold them exactly.
 template <int N>
-static inline void add_current(I* acc, const float* from, sp_block block, int32_t* fractions) {
+static inline void add_rounded(I* acc, const F* current, bool whole, int32_t* fractions) {
     for (int i = 0; i < N; ++i) {
-        const int rest = block.count - 16 * i;
-        const F current = rest >= 16 ? load(from + 16 * i) : load_first(from + 16 * i, rest);
-        const I whole = to_ints(current);
-        const M wrong = (M)(not_equal(to_floats(whole), current) |
-                            at_least(absolute(current), all(0x1p24f)));
+        const I rounded = to_ints(current[i]);
+        const F distance = absolute(sub(to_floats(rounded), current[i]));
+        const M wrong = (M)~(less(absolute(current[i]), all(0x1p24f)) &
+                             less(distance, all(whole ? 0x1p-126f : 1.0f)));
         if (__builtin_expect(wrong, 0)) *fractions = 1;
-        acc[i] = add(acc[i], whole);
+        acc[i] = add(acc[i], rounded);
     }
 }
 
@@ -47,6 +47,7 @@ struct Site {
     int32_t* fractions;
     sp_block block;
     int b, y, x, words, planes;
+    bool changing;  // a current is another one at every timestep
     Number* v_home;
     Number* total;
     uint64_t* out;  // of the first timestep
@@ -82,19 +83,41 @@ struct Site {
             base[i] = L->neuron.bias
                           ? load((const Number*)L->neuron.bias + block.offset + 16 * i)
                           : K::zero();
+        changing = false;
+        for (int c = 0; c < L->n_currents; ++c) changing = changing || L->currents[c].stride_t;
+        add_fixed(base);
+    }
+
+    void add_fixed(F* to) const {
         for (int c = 0; c < L->n_currents; ++c)
             if (!L->currents[c].stride_t)
-                add_current<N>(base, current_at(L->currents + c, b, y, x, 0) + block.first, block,
-                               fractions);
+                add_current<N>(to, current_at(L->currents + c, b, y, x, 0) + block.first, block);
+    }
+
+    void add_fixed(I* to) const {
+        if (!changing && L->n_currents) add_changing(to, 0);
+    }
+
+    // What the base lacks.
+    void add_changing(F* to, int t) const {
+        for (int c = 0; c < L->n_currents; ++c)
+            if (L->currents[c].stride_t)
+                add_current<N>(to, current_at(L->currents + c, b, y, x, t) + block.first, block);
+    }
+
+    // All currents, which are added up before they are rounded.
+    void add_changing(I* to, int t) const {
+        F sum[N];
+        for (int i = 0; i < N; ++i) sum[i] = all(0.0f);
+        for (int c = 0; c < L->n_currents; ++c)
+            add_current<N>(sum, current_at(L->currents + c, b, y, x, t) + block.first, block);
+        add_rounded<N>(to, sum, L->integer == 1, fractions);
     }
 
     // All of the current but the gathered terms. taps: from `find_masked_taps`.
     AT_ONCE void start_sum(int t, const uint64_t* const* taps, typename K::Vector* acc) const {
         for (int i = 0; i < N; ++i) acc[i] = base[i];
-        for (int c = 0; c < L->n_currents; ++c)
-            if (L->currents[c].stride_t)
-                add_current<N>(acc, current_at(L->currents + c, b, y, x, t) + block.first, block,
-                               fractions);
+        if (changing) add_changing(acc, t);
         for (int i = 0; i < L->n_terms; ++i) {
             if (!L->terms[i].masked) continue;
             masked_term<N>(acc, L->terms + i, block, taps, t);

@@ -189,6 +189,24 @@ def test_numbers_of_integer_layers_that_are_not_whole_are_refused():
                 layer.run([], [current], shape=(2, 1, 1, 1), path=path)
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_currents_that_nothing_else_joins_are_rounded(path):
+    """Ties to even, as torch rounds; with a second current after the sum."""
+    generator = torch.Generator().manual_seed(8)
+    neuron = NeuronLayer(Neuron(1, 1, potential_bits=24), 70, -math.inf, math.inf)
+    neuron.threshold.fill_(40.0)
+    fixed = torch.randint(-99, 99, (1, 2, 3, 4, 70), generator=generator) / 2
+    fixed = fixed.permute(0, 1, 4, 2, 3)
+    more = (
+        torch.randint(-9, 9, (6, 2, 3, 4, 70), generator=generator).float().permute(0, 1, 4, 2, 3)
+    )
+    layer = Layer(70, replace(firing_of(neuron), potential_bits=24), integer=True)
+    for currents in ([fixed], [fixed, more], [more]):
+        expected, after = neuron(sum(currents).expand(6, -1, -1, -1, -1))
+        out, state = layer.run([], currents, shape=(6, 2, 3, 4), path=path)
+        assert torch.equal(out.unpack(neuron.threshold), expected)
+
+
 def test_weights_that_are_no_bytes_run_in_floats():
     ones = torch.ones(8)
     for weight, integer in ((128.0, True), (0.5, True), (1.0, False)):
