@@ -1,14 +1,13 @@
 """Put a neuron in the place of every activation, and before every layer that needs spikes."""
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor, fx, nn
 
-from spikeport.convert.graph.nodes import eliminate_dead, place, unique
+from spikeport.convert.graph.nodes import depending_on_input, eliminate_dead, place, unique
 from spikeport.convert.graph.operations.operation import Span
 from spikeport.convert.graph.operations.table import call_of, row_of
-from spikeport.convert.graph.roles import assign_roles, in_time
+from spikeport.convert.graph.roles import assign_role, in_time
 from spikeport.convert.neurons import NeuronLayer, NeuronModel
 
 
@@ -22,8 +21,9 @@ def replace_activations(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) -
     before it (``layer1.0.act2#in``) into spikes of other sizes, whose sum is exact.
     """
     found = []
+    dependent = depending_on_input(graph)
     for node in list(graph.nodes):
-        if not upstream(node, lambda n: n.op == "placeholder"):
+        if node not in dependent:
             continue
         if _is_sloped(node):
             _insert_before(graph, root, node, neuron)
@@ -68,6 +68,7 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) -> 
     network's input itself stay: their current is constant and computed once.
     """
     for node in list(graph.nodes):
+        assign_role(node, root)
         if node.op != "call_module" or not _is_weighted(node):
             continue
         producers = _analog_producers(node.args[0], root)
@@ -81,7 +82,17 @@ def make_inputs_spike(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) -> 
                 new, delete_user_cb=lambda user, at=new: user is not at and user.op != "output"
             )
         if producers:
-            assign_roles(graph, root)
+            _assign_again(producers, node, root)
+
+
+def _assign_again(producers: list[fx.Node], last: fx.Node, root: nn.Module) -> None:
+    """The roles of the nodes from the first producer to the last node, behind new neurons."""
+    nodes, missing = [last], set(producers)
+    while missing:
+        nodes.append(nodes[-1].prev)
+        missing.discard(nodes[-1])
+    for node in reversed(nodes):
+        assign_role(node, root)
 
 
 def insert_neuron(
@@ -110,22 +121,9 @@ def functional_name(node: fx.Node) -> str:
     return f"{node.meta['path']}.{node.meta['op']}".lstrip(".")
 
 
-def upstream(node: fx.Node, wanted: Callable[[fx.Node], bool]) -> bool:
-    """Whether a wanted node is among this node and all that it is computed from."""
-    todo, seen = [node], {node}
-    while todo:
-        current = todo.pop()
-        if wanted(current):
-            return True
-        fresh = [source for source in current.all_input_nodes if source not in seen]
-        seen.update(fresh)
-        todo += fresh
-    return False
-
-
 def _analog_producers(node: fx.Node, root: nn.Module) -> list[fx.Node]:
     analog = in_time(node) and not node.meta["spikes"]
-    behind_weights = node.meta["role"] == "static" and upstream(node, _is_weighted)
+    behind_weights = node.meta["role"] == "static" and _reads_weighted(node)
     value = node.meta["value"]
     mask = isinstance(value, Tensor) and not value.is_floating_point()
     if mask or not (analog or behind_weights):
@@ -149,6 +147,19 @@ def _activation_range(node: fx.Node, root: nn.Module) -> Span | None:
         return None
     row, call = known
     return row.activation(call) if row.activation is not None else None
+
+
+def _reads_weighted(node: fx.Node) -> bool:
+    """Whether a weighted layer is among a node and all that it is computed from."""
+    todo, seen = [node], {node}
+    while todo:
+        current = todo.pop()
+        if _is_weighted(current):
+            return True
+        fresh = [source for source in current.all_input_nodes if source not in seen]
+        seen.update(fresh)
+        todo += fresh
+    return False
 
 
 def _is_weighted(node: fx.Node) -> bool:

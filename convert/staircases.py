@@ -7,11 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from spikeport.convert.graph.nodes import attribute, eliminate_dead, place_tensor, unique
+from spikeport.convert.graph.nodes import (
+    attribute,
+    depending_on_input,
+    eliminate_dead,
+    place_tensor,
+    unique,
+)
 from spikeport.convert.graph.operations.staircase import NEARLY, Staircase
 from spikeport.convert.graph.operations.table import call_of
 from spikeport.convert.neurons import NeuronModel
-from spikeport.convert.replace import functional_name, insert_neuron, upstream
+from spikeport.convert.replace import functional_name, insert_neuron
 
 ALIKE = 1e-5  # relative difference of two scales that are the same
 
@@ -28,10 +34,11 @@ def replace_staircases(graph: fx.Graph, root: nn.Module, neuron: NeuronModel) ->
         if node.op == "get_attr"
     }
     taken: set[fx.Node] = set()
+    dependent = depending_on_input(graph)
     for start in list(graph.nodes):
         if start in taken or start.op == "get_attr" or not _is_tensor(start):
             continue
-        if not upstream(start, lambda node: node.op == "placeholder"):
+        if start not in dependent:
             continue
         chain, found = _climb(start, root, constants)
         if found is not None:

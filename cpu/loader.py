@@ -43,10 +43,15 @@ def why_unavailable() -> str | None:
 
 def library() -> ctypes.CDLL:
     """The engine; raises EngineError where ``why_unavailable`` gives a reason."""
+    return _library_beside(__file__)
+
+
+@cache
+def _library_beside(file: str) -> ctypes.CDLL:
     reason = why_unavailable()
     if reason:
         raise EngineError(reason)
-    return _open(Path(__file__).parent / NAME)
+    return _open(Path(file).parent / NAME)
 
 
 def paths() -> list[str]:

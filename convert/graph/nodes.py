@@ -75,6 +75,15 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
+def depending_on_input(graph: fx.Graph) -> set[fx.Node]:
+    """The inputs and all that is computed from them."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
+
+
 def eliminate_dead(graph: fx.Graph) -> None:
     """Remove nodes nobody reads, but for the guards on the input's shape."""
     graph.eliminate_dead_code(

@@ -21,19 +21,26 @@ class Reference(NamedTuple):
     name: str
 
 
-def to_records(graph: fx.Graph) -> list[tuple[Any, ...]]:
-    """One tuple for each node, in order."""
-    return [_record(node) for node in graph.nodes]
+class Records(list[tuple[Any, ...]]):
+    """One tuple for each node, in order. No part of one is ever changed, so none is copied."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Records":
+        return self
 
 
-def from_records(records: list[tuple[Any, ...]]) -> fx.Graph:
+def to_records(graph: fx.Graph) -> Records:
+    """Records of a graph."""
+    return Records(_record(node) for node in graph.nodes)
+
+
+def from_records(records: Records) -> fx.Graph:
     """The graph that ``to_records`` described."""
     graph, nodes = fx.Graph(), dict[str, fx.Node]()
     for op, name, target, args, kwargs, meta in records:
         function = function_named(target[0]) if isinstance(target, tuple) else target
         given = _with_nodes((args, kwargs), nodes)
         node = graph.create_node(op, function, *given, name=name)
-        node.meta = meta
+        node.meta = dict(meta)
         nodes[name] = node
     return graph
 
@@ -42,7 +49,7 @@ def _record(node: fx.Node) -> tuple[Any, ...]:
     named = function_name(node.target) if node.op == "call_function" else None
     target = node.target if named is None else (named,)
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: Reference(n.name))
-    return node.op, node.name, target, args, kwargs, dict(node.meta)
+    return node.op, node.name, target, args, kwargs, node.meta
 
 
 def _with_nodes(value: Any, nodes: dict[str, fx.Node]) -> Any:

@@ -40,12 +40,17 @@ def assign_roles(graph: fx.Graph, root: nn.Module) -> list[str]:
     """
     unsupported = []
     for node in graph.nodes:
-        node.meta["role"] = _role(node, root)
-        node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node, root)
+        assign_role(node, root)
         if node.meta["role"] == "unsupported":
             why = ": it draws random numbers" if draws(node) else ""
             unsupported.append(f"'{node.meta['op']}' in {location(node)} (node '{node.name}'){why}")
     return unsupported
+
+
+def assign_role(node: fx.Node, root: nn.Module) -> None:
+    """Set ``meta["role"]`` and ``meta["spikes"]`` on a node; those that it reads have theirs."""
+    node.meta["role"] = _role(node, root)
+    node.meta["spikes"] = node.meta["role"] in IN_TIME and _carries_spikes(node, root)
 
 
 def assign_roles_in_time(graph: fx.Graph, root: nn.Module, spikes: bool) -> list[str]:

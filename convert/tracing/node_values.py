@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensor,
     FakeTensorMode,
     UnsupportedOperatorException,
 )
@@ -18,6 +20,8 @@ from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node, module_of
 from spikeport.convert.tracing.register_op import LEAVES
 
+# torch works out their result without data step by step, which takes longer than all other layers
+BATCH_NORMS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}  # dimensions
 RunModule = Callable[[nn.Module, Any, Any], Any]  # with arguments and keyword arguments
 
 
@@ -32,6 +36,12 @@ class DependsOnData(ConversionError):
             "the same for every input. Convert a submodule, or rewrite this part without the "
             "data-dependent branch."
         )
+
+
+def _is_batch_norm_of(module: Any, x: Any) -> bool:
+    """Whether a module is a batch norm that takes a value; what others say to it is torch's."""
+    dimensions = BATCH_NORMS.get(type(module), ())
+    return isinstance(x, FakeTensor) and x.ndim in dimensions and x.shape[1] == module.num_features
 
 
 class NodeValues:
@@ -79,6 +89,8 @@ class NodeValues:
         module = module_of(node, self._root)
         if module is None:
             return call_node(self._root, node, args, kwargs)
+        if len(args) == 1 and _is_batch_norm_of(module, args[0]):
+            return torch.empty_like(args[0], memory_format=suggest_memory_format(args[0]))
         return self._run(module, args, kwargs)
 
     def _evaluate_for_real(self, module: Any, args: Any, kwargs: Any) -> Any:

@@ -116,7 +116,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 def network(form: Form) -> tuple[nn.Module, Tensor] | None:
     """The network and an input, [3, ...]; None if torch itself does not take the form."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed formats a stack for every GPU
     shape = form.example.shape
     x = torch.randn(BATCH, *shape)
     try:

@@ -99,6 +99,6 @@ def images() -> Tensor:
 def _same_start() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     yield
     torch.set_num_threads(threads)

@@ -91,7 +91,13 @@ def every_value(network: SpikingNetwork, x: Input, timesteps: int) -> list[Tenso
 
 @torch.no_grad()
 def require_same_spikes(
-    network: SpikingNetwork, x: Input, timesteps: int, found: Any, what: str, strict: bool = False
+    network: SpikingNetwork,
+    x: Input,
+    timesteps: int,
+    found: Any,
+    what: str,
+    strict: bool = False,
+    known: Any = None,
 ) -> None:
     """Raise AssertionError unless what another way of running emitted is torch's, layer by layer.
 
@@ -106,9 +112,10 @@ def require_same_spikes(
         found: see ``emitted``.
         what: is compared, for the message.
         strict: nothing is rounded, so that no spike may differ.
+        known: what torch emits, where that is known.
     """
     spikes, outputs = found
-    expected, reference = emitted(network, x, timesteps, chunk=timesteps)
+    expected, reference = known or emitted(network, x, timesteps, chunk=timesteps)
     if spikes.keys() != expected.keys():
         raise AssertionError(f"{what}: layers {sorted(spikes.keys() ^ expected.keys())} only once")
     same = all(distance(expected[name], spikes[name]) < 1e-4 for name in expected)
@@ -121,18 +128,18 @@ def require_same_spikes(
     values: list[dict[fx.Node, Any]] = [{} for _ in runs]
     for same_node in zip(*(run.nodes for run in runs), strict=True):
         ways = []
-        for run, node, known in zip(runs, same_node, values, strict=True):
+        for run, node, held in zip(runs, same_node, values, strict=True):
             role = node.meta["role"]
             if role == "shape":
-                known[node] = run._folded_shape(node, known, timesteps)
+                held[node] = run._folded_shape(node, held, timesteps)
             elif role in ("neuron", "weighted", "linear", "difference"):
-                known[node] = run._in_time(node, known, timesteps)
-                ways.append(known[node])
+                held[node] = run._in_time(node, held, timesteps)
+                ways.append(held[node])
         name = same_node[0].meta["name"]
         if ways and name in spikes:
             _require_few(ways, spikes[name], f"{what}: layer '{name}' on equal inputs")
-            for node, known in zip(same_node, values, strict=True):
-                known[node] = spikes[name].flatten(0, 1)
+            for node, held in zip(same_node, values, strict=True):
+                held[node] = spikes[name].flatten(0, 1)
     returned = runs[0]._returned(values[0], timesteps)
     require_close(tensors(returned), outputs, 1e-3, f"{what}: the output")
 

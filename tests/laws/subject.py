@@ -1,14 +1,18 @@
 """A converted network and what the verbs want to know of it."""
 
 import copy
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
-from agreement import dyadic, every_value, tensors
+from agreement import dyadic, emitted, every_value, tensors
 from torch import Tensor, nn
 
+import spikeport as sp
 from spikeport.convert import SpikingNetwork
 from spikeport.convert.inputs import Input, Inputs, call, shapes
 from spikeport.convert.simulation.early_exit import is_scores
@@ -65,6 +69,11 @@ class Subject:
         return all(torch.equal(a.double(), b) for a, b in zip(ours, wide, strict=True))
 
     @cached_property
+    def spikes(self) -> Any:
+        """What ``exact`` emits for ``coarse``, see ``emitted``."""
+        return emitted(self.exact, self.coarse, T, T)
+
+    @cached_property
     def precise(self) -> "Precise":
         """In float64 on torch, where rounding moves no spike; in float32 where it must be."""
         double = copy.deepcopy(self.network).double()
@@ -77,6 +86,37 @@ class Subject:
             float32.backend = "torch"
             return Precise(float32, self.x, torch.float32, 0.5)
         return Precise(double, floats_of(self.x, Tensor.double), torch.float64, 1e-7)
+
+    @cached_property
+    def precise_spikes(self) -> Any:
+        """What the network of ``precise`` emits for its input, see ``emitted``."""
+        return emitted(self.precise.network, self.precise.x, T, T)
+
+    @cached_property
+    def precise_answers(self) -> Any:
+        """Its answers after every timestep, [T, B, ...]."""
+        return self.precise.network.anytime(self.precise.x, T)
+
+    @cached_property
+    def answers(self) -> tuple[Any, Any]:
+        """The network's answers after three timesteps, and its analog reading."""
+        return self.network(self.x, 3), self.network.analog(self.x)
+
+    @cached_property
+    def file(self) -> bytes:
+        """The network as it is saved."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "net.snn"
+            sp.save(self.network, path)
+            return path.read_bytes()
+
+    @cached_property
+    def loaded(self) -> SpikingNetwork:
+        """What is in ``file``."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "net.snn"
+            path.write_bytes(self.file)
+            return sp.load(path)
 
     @cached_property
     def labels(self) -> Tensor:
