@@ -12,9 +12,15 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from timm.models import metaformer
+from timm.models import metaformer, nfnet
+from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+from timm.models.ghostnet import GhostNet
 from timm.models.mlp_mixer import MlpMixer
+from timm.models.mobilenetv3 import MobileNetV3
+from timm.models.regnet import RegNet, RegNetCfg
+from timm.models.vovnet import VovNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import segmentation
@@ -51,6 +57,37 @@ def _repvgg() -> nn.Module:
     blocks = tuple(ByoBlockCfg(type="rep", d=1, c=c, s=2, gs=0) for c in (8, 16))
     cfg = ByoModelCfg(blocks=blocks, stem_type="rep", stem_chs=8)
     return ByobNet(cfg, num_classes=CLASSES)
+
+
+def _mobilenetv3(blocks: list[list[str]]) -> nn.Module:
+    gate = partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU)
+    options: dict[str, Any] = {"act_layer": nn.Hardswish, "se_layer": gate, "num_features": 32}
+    return MobileNetV3(decode_arch_def(blocks), CLASSES, stem_size=8, **options)
+
+
+MOBILENET = [["ds_r1_k3_s2_e1_c8_se0.25_nre"], ["ir_r1_k3_s2_e4.5_c16_nre"]]
+MOBILENET += [["ir_r2_k5_s1_e3_c16_se0.25"], ["cn_r1_k1_s1_c32"]]
+LCNET = [["dsa_r1_k3_s1_c8"], ["dsa_r2_k3_s2_c16"], ["dsa_r1_k5_s2_c24_se0.25"]]
+GHOSTNET = [[[3, 16, 8, 0, 1]], [[3, 24, 16, 0, 2]], [[5, 32, 16, 0.25, 1], [3, 32, 24, 0, 1]]]
+
+
+def _regnet() -> nn.Module:
+    cfg = RegNetCfg(4, 16, 16, 1.3, 8, se_ratio=0.25, stem_width=8)
+    return RegNet(cfg, num_classes=CLASSES)
+
+
+def _nfnet() -> nn.Module:
+    cfg = nfnet._nfnet_cfg(
+        *(FOUR, (16, 16, 24, 32), 8, 0.5, 1.5, "silu"),
+        attn_kwargs={"rd_ratio": 0.25, "rd_divisor": 8},
+    )
+    return nfnet.NormFreeNet(cfg, num_classes=CLASSES)
+
+
+def _vovnet() -> nn.Module:
+    cfg = {"stem_chs": [8, 8, 8], "stage_conv_chs": [8, 8, 16, 16], "stage_out_chs": [*WIDTHS]}
+    cfg |= {"layer_per_block": 2, "block_per_stage": [*FOUR], "residual": True, "depthwise": True}
+    return VovNet(cfg | {"attn": "ese"}, num_classes=CLASSES)
 
 
 def _poolformer() -> nn.Module:
@@ -114,27 +151,39 @@ FAST: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "edgenext": (_timm("edgenext_xx_small", depths=FOUR, dims=WIDTHS), 32),
     "poolformer": (_poolformer, 32),
     "efficientnet": (_timm("test_efficientnet"), 32),
-    "mobilenetv3": (_timm("mobilenetv3_small_050"), 32),
-    "ghostnet": (_timm("ghostnet_050"), 32),
-    "lcnet": (_timm("lcnet_035"), 32),
-    "mnasnet": (_torchvision("mnasnet0_5"), 32),
-    "shufflenet": (_torchvision("shufflenet_v2_x0_5"), 32),
+    "mobilenetv3": (partial(_mobilenetv3, MOBILENET), 32),
+    "ghostnet": (partial(GhostNet, GHOSTNET, CLASSES, 0.5), 32),
+    "lcnet": (partial(_mobilenetv3, LCNET), 32),
+    "shufflenet": (
+        partial(
+            torchvision.models.ShuffleNetV2, [2, 1, 1], [8, 16, 24, 32, 64], num_classes=CLASSES
+        ),
+        32,
+    ),
     "densenet": (_timm("densenet121", block_config=(2, 2, 2, 2), growth_rate=8), 32),
     "squeezenet": (_torchvision("squeezenet1_1"), 48),
     "resnet": (_timm("test_resnet"), 32),
     "resnext": (_timm("resnext50_32x4d", layers=FOUR, channels=(16, 16, 16, 16)), 32),
     "resnest": (_timm("resnest14d", layers=FOUR, channels=WIDTHS), 32),
-    "regnet": (_timm("regnety_002"), 32),
+    "regnet": (_regnet, 32),
     "vgg": (_vgg, 32),
     "repvgg": (_repvgg, 32),
     "byobnet": (_timm("test_byobnet"), 32),
-    "nfnet": (_timm("test_nfnet"), 32),
-    "dla": (_timm("dla46x_c"), 32),
-    "vovnet": (_timm("ese_vovnet19b_slim_dw"), 32),
+    "nfnet": (_nfnet, 32),
+    "dla": (
+        _timm(
+            *("dla46x_c",),
+            **{"levels": [1, 1, 1, 1, 1, 1], "channels": [8, 8, 16, 16, 32, 32]},
+            **{"cardinality": 8, "base_width": 8},
+        ),
+        32,
+    ),
+    "vovnet": (_vovnet, 32),
     "fcn": (partial(_segmenter, segmentation.FCN, segmentation.fcn.FCNHead), 16),
     "deeplab": (partial(_segmenter, segmentation.DeepLabV3, _deeplab_head), 16),
 }
 SLOW: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "mnasnet": (_torchvision("mnasnet0_5"), 32),
     "googlenet": (_torchvision("googlenet", init_weights=False), 64),
     "inception_v3": (_torchvision("inception_v3", init_weights=False), 96),
     "hrnet": (_timm("hrnet_w18_small"), 64),
