@@ -6,6 +6,7 @@ TYPE_CHECKING count.
 """
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,12 @@ def imports(tree: ast.AST, package: list[str]) -> Iterator[tuple[int, str]]:
                 yield node.lineno, target.value
 
 
+@functools.cache
+def imports_of(file: Path) -> list[tuple[int, str]]:
+    """The imports of a file."""
+    return list(imports(ast.parse(file.read_text("utf-8")), package_of(file)))
+
+
 def objection(folder: str, name: str) -> str | None:
     """Why `folder` may not import `name`, or None if it may."""
     top, _, rest = name.partition(".")
@@ -118,7 +125,7 @@ def bare(name: str) -> bool:
 def test_folder_imports_only_what_its_row_allows(folder):
     wrong = []
     for file in files(folder):
-        for line, name in imports(ast.parse(file.read_text("utf-8")), package_of(file)):
+        for line, name in imports_of(file):
             why = objection(folder, name)
             if why:
                 wrong.append(f"{file.relative_to(ROOT)}:{line}: {why}")
@@ -128,7 +135,7 @@ def test_folder_imports_only_what_its_row_allows(folder):
 def test_tests_import_no_folder_by_its_bare_name():
     wrong = []
     for file in files("tests"):
-        for line, name in imports(ast.parse(file.read_text("utf-8")), package_of(file)):
+        for line, name in imports_of(file):
             if bare(name):
                 wrong.append(f"{file.relative_to(ROOT)}:{line}: {name}")
     assert not wrong, "\n".join(wrong)
@@ -153,6 +160,7 @@ def floor(parts: tuple[str, ...]) -> set[str]:
     return rooms | {path.stem for path in ROOT.joinpath(*parts).glob("*.py")}
 
 
+@functools.cache
 def neighbours(folder: str) -> dict[str, set[str]]:
     """What each file and room of a folder imports of the others in it; its door is "__init__"."""
     parts = tuple(folder.split("/"))
@@ -160,7 +168,7 @@ def neighbours(folder: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {name: set() for name in names}
     for file in files(folder):
         name = file.relative_to(ROOT.joinpath(*parts)).with_suffix("").parts[0]
-        for _, imported in imports(ast.parse(file.read_text("utf-8")), package_of(file)):
+        for _, imported in imports_of(file):
             top, *way = imported.split(".")
             if top == "spikeport" and tuple(way[: len(parts)]) == parts:
                 rest = way[len(parts) :]

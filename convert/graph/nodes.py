@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 def call_node(root: nn.Module, node: fx.Node, args: Any, kwargs: Any) -> Any:
     """Evaluate a node other than a placeholder or the output, on given arguments."""
     if node.op == "call_module":
-        return root.get_submodule(node.target)(*args, **kwargs)
+        return module_at(root, node.target)(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], node.target)(*args[1:], **kwargs)
     if node.op == "get_attr":
@@ -20,7 +20,15 @@ def call_node(root: nn.Module, node: fx.Node, args: Any, kwargs: Any) -> Any:
 
 def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
     """The module that a call_module node calls."""
-    return root.get_submodule(node.target) if node.op == "call_module" else None
+    return module_at(root, str(node.target)) if node.op == "call_module" else None
+
+
+def module_at(root: nn.Module, path: str) -> nn.Module:
+    """``root.get_submodule(path)``, which is asked at every step of every node, without detours."""
+    found: nn.Module | None = root
+    for name in path.split("."):
+        found = found._modules.get(name) if found is not None else None
+    return root.get_submodule(path) if found is None else found
 
 
 def location(node: fx.Node) -> str:

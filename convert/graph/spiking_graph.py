@@ -14,6 +14,7 @@ from spikeport.convert.graph.nodes import (
     attribute,
     call_node,
     exists,
+    module_at,
     name_nodes,
     place,
     place_tensor,
@@ -135,7 +136,7 @@ class SpikingGraph(nn.Module):
 
     def neuron(self, name: str) -> NeuronLayer:
         """The neuron layer of a name; raises ConversionError where there is none."""
-        layer = self.get_submodule(name)
+        layer = module_at(self, name)
         if not isinstance(layer, NeuronLayer):
             raise ConversionError(f"'{name}' is a {type(layer).__name__}, not a neuron layer")
         return layer

@@ -213,14 +213,21 @@ class NeuronLayer(nn.Module):
         A ReLU's total never falls below 0 and a ReLU6's mean never exceeds 6: the memory of
         signed neurons, for any range.
         """
+        below = self.max_down > 0 and self.low > -math.inf
+        above = self.high < math.inf
+        if not (below or above):
+            return None, None
         slack = 1 + 1e-5
         if self.integer:
             alike = threshold.ndim == self.unit.ndim
             threshold = threshold * (self.unit if alike else self.per_channel(self.unit, threshold))
-        low, high = self.low / threshold, self.high / threshold
-        need_low = bool((-low * slack < self.max_down).any())
-        need_high = bool((high * slack < self.max_up).any())
-        return (low if need_low else None), (high if need_high else None)
+        low = self.low / threshold if below else None
+        high = self.high / threshold if above else None
+        if low is not None and not bool((-low * slack < self.max_down).any()):
+            low = None
+        if high is not None and not bool((high * slack < self.max_up).any()):
+            high = None
+        return low, high
 
     def extra_repr(self) -> str:
         """Shown by print(network)."""

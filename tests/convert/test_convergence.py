@@ -114,7 +114,7 @@ def test_the_error_of_one_structure_falls_like_1_over_t(structure, neuron, conve
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(st.lists(st.sampled_from(STRUCTURES), min_size=2, max_size=4), st.integers(0, 99))
 def test_the_error_of_any_network_falls_like_1_over_t(
     neuron, converted, randomise, structures, seed

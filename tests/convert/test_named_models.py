@@ -48,7 +48,8 @@ class ResNet20(nn.Module):
 
 
 def from_timm(name: str) -> nn.Module:
-    return timm.create_model(name, num_classes=20)
+    narrow = {"mlp_ratio": 1 / 16} if name.startswith("vgg") else {}
+    return timm.create_model(name, num_classes=20, **narrow)
 
 
 def googlenet() -> nn.Module:

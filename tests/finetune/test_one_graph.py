@@ -16,6 +16,7 @@ from spikeport.finetune.neuron.surrogates import Surrogate
 from spikeport.finetune.neuron.trainable import make_trainable
 from spikeport.finetune.training.optimization import Optimization
 from spikeport.finetune.training.training import set_compiled
+from spikeport.scripts.bench import training_step
 from spikeport.scripts.experiments import finetune_speed
 
 T = 3
@@ -62,8 +63,7 @@ def learned(network, loop, images):
     return record.each(torch.Tensor.detach), grads
 
 
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("kind", ["if", "burst"])
+@pytest.mark.parametrize(("kind", "norm"), [("if", False), ("burst", True)])
 def test_it_gives_the_same_numbers_and_gradients(kind, norm, pictures, converted, compile_quickly):
     wants = STATISTICS
     network = make_trainable(converted(Branches().double(), pictures.double(), kind), Surrogate())
@@ -171,7 +171,7 @@ def test_the_speed_table_has_every_way(compile_quickly, monkeypatch, capsys):
             nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 10)
         ).eval()
 
-    monkeypatch.setattr(finetune_speed, "load_model", small)
+    monkeypatch.setattr(training_step, "load_model", small)
     finetune_speed.main(["-T", "2", "--batch-size", "2", "--repeats", "1"])
     header, _, *rows = capsys.readouterr().out.splitlines()
     assert header.count("|") == 6

@@ -14,7 +14,7 @@ from spikeport.scripts.coverage.other_networks import made
 ALWAYS = ("backend auto", "save and load", "sweep")
 OTHERS = [name for name in VERBS if name not in ALWAYS]
 NAMES = [(kind, name) for kind, networks in KINDS.items() for name in networks]
-LARGE = 3_000_000  # parameters; above that in the slow run alone
+LARGE = 2_000_000  # parameters; above that in the slow run alone
 
 
 def run(kind, name, only):

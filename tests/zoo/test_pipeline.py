@@ -78,7 +78,7 @@ def test_simplified_layers_compute_the_same_at_any_size(name):
 @torch.no_grad()
 def test_same_padding_keeps_the_freedom_of_image_size(images):
     model = randomised("tf_efficientnet_lite0")
-    snn = to_snn(model, images, progress=False)
+    snn = to_snn(model, images, recipe="max", progress=False)
     x = torch.randn(1, 3, 75, 75)
     assert torch.allclose(snn.analog(x), model(x), rtol=1e-4, atol=1e-4)
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_file_needs_a_name(images, tmp_path):
 @torch.no_grad()
 def test_branches_are_merged_first(name, images):
     model = randomised(name)
-    snn = to_snn(model, images, progress=False)
+    snn = to_snn(model, images, recipe="max", progress=False)
     merged = copy.deepcopy(model)
     simplify(merged)
 
