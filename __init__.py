@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers, what _HOMES is at run time
     from spikeport.calibration.recipes import RECIPES as RECIPES
     from spikeport.convert.errors import ConversionError as ConversionError
+    from spikeport.convert.integers.quantize import quantize as quantize
     from spikeport.convert.network import SpikingNetwork as SpikingNetwork
     from spikeport.convert.neurons.differential import Differential as Differential
     from spikeport.convert.neurons.integrate_and_fire import Neuron as Neuron
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "RECIPES": "spikeport.calibration.recipes",
     "ConversionError": "spikeport.convert.errors",
+    "quantize": "spikeport.convert.integers.quantize",
     "SpikingNetwork": "spikeport.convert.network",
     "Differential": "spikeport.convert.neurons.differential",
     "Neuron": "spikeport.convert.neurons.integrate_and_fire",

@@ -16,8 +16,9 @@ from spikeport.convert.simulation.early_exit import EarlyExit, run_until_sure
 from spikeport.convert.simulation.emitted import Observer, Watcher
 from spikeport.convert.simulation.encoded_network import as_presented
 from spikeport.convert.simulation.input_encoding import Constant, Encoding, input_encoding
-from spikeport.convert.simulation.run import map_tensors, mean_between, require_timesteps
+from spikeport.convert.simulation.run import map_tensors, mean_between
 from spikeport.convert.simulation.simulate import decode, simulate
+from spikeport.convert.simulation.timesteps import require_timesteps
 
 
 class SpikingNetwork(SpikingGraph):

@@ -17,9 +17,14 @@ ORDER = PLACES % 32 // 8 * 16 + PLACES // 32 * 8 + PLACES % 8
 
 
 def fit_bytes(synapses: Synapses) -> bool:
-    """Whether all weights times values are whole numbers in [-127, 127]."""
-    weight = folded(synapses)
-    return bool(((weight == weight.round()) & (weight.abs() <= LARGEST)).all())
+    """Whether all weights times values are whole numbers in [-127, 127]; of 16 bits if masked."""
+    weight, most = folded(synapses), SHORT if synapses.masked else LARGEST
+    return bool(((weight == weight.round()) & (weight.abs() <= most)).all())
+
+
+def fits_short(synapses: Synapses, levels: Levels) -> bool:
+    """Whether sums of 16 bits hold one row at least, whatever the spikes."""
+    return rows_in_short(synapses, levels) > 0
 
 
 def arrange_bytes(synapses: Synapses, blocks: Blocks, has_sign: bool) -> Tensor:
@@ -33,7 +38,8 @@ def arrange_bytes(synapses: Synapses, blocks: Blocks, has_sign: bool) -> Tensor:
     Returns:
         int8 [blocks, taps, C_in / groups, 1 or 2, 64]; int16 [blocks, taps, 64] if masked.
     """
-    taps = folded(synapses).flatten(2).permute(2, 1, 0).to(torch.int8)  # [taps, C_in, C_out]
+    whole = torch.int16 if synapses.masked else torch.int8
+    taps = folded(synapses).flatten(2).permute(2, 1, 0).to(whole)  # [taps, C_in, C_out]
     spans = list(zip(blocks.first, blocks.count, strict=True))
     if synapses.masked:
         out = uninitialised([len(spans), taps.shape[0], WIDEST], torch.int16).zero_()

@@ -7,7 +7,7 @@ from torch import nn
 
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.simulation.input_encoding import Constant
-from spikeport.convert.simulation.run import require_timesteps
+from spikeport.convert.simulation.timesteps import require_timesteps
 from spikeport.finetune.gradient.record import Record
 from spikeport.finetune.gradient.through_time import present
 from spikeport.finetune.neuron.surrogates import Surrogate

@@ -16,6 +16,7 @@ COMMANDS = {
     "cost": "operations and energy estimate, beside the source network's",
     "report": "measure spiking networks and write one HTML page",
     "finetune": "train a spiking network for few timesteps",
+    "quantize": "make an integer network, with the same spikes everywhere",
     "bench": "measure how fast the backends are",
     "demo": "convert EfficientNet-Lite0 and show it on photographs (a few minutes)",
 }

@@ -3,7 +3,7 @@
 import argparse
 
 from spikeport.report.costing.cost import FORMATS, cost
-from spikeport.report.operations.energy import CMOS_45NM_FP32, MEMORIES, TABLES
+from spikeport.report.operations.energy import MEMORIES, TABLES, table_of
 from spikeport.scripts.options import (
     add_data,
     add_encoding,
@@ -36,9 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--energy",
         type=energy_table,
-        default=CMOS_45NM_FP32,
         metavar="E",
-        help=f"{', '.join(TABLES)}, or your own AC,MAC in pJ (default: 45nm-fp32)",
+        help=f"{', '.join(TABLES)}, or your own AC,MAC in pJ (default: 45nm-fp32; for an integer "
+        "network with adds as wide as its potentials)",
     )
     parser.add_argument(
         "--memory",
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     if options.encoding is not None:
         network.encoding = options.encoding
     batches = loader(fresh_images(network, options), options.batch_size)
-    table = options.energy.with_memory(options.memory)
+    table = (options.energy or table_of(network)).with_memory(options.memory)
     found = cost(network, batches, options.timesteps, reference(network, options), table)
     print(found)
     for output in options.output:

@@ -114,11 +114,13 @@ def memory(text: str) -> Memory:
         ) from error
 
 
-def add_data(parser: argparse.ArgumentParser, images: int | None, use: str) -> None:
+def add_data(
+    parser: argparse.ArgumentParser, images: int | None, use: str, required: bool = True
+) -> None:
     """--data, --images, --batch-size and --seed."""
     parser.add_argument(
         "--data",
-        required=True,
+        required=required,
         metavar="DIR",
         help=f"folder of images {use}; class folders may be named by class index, by ImageNet "
         "wnid, or anything else (numbered in sorted order)",

@@ -32,7 +32,9 @@ TABLE: dict[str, tuple[str, str]] = {
 ROOMS: dict[str, str] = {
     "convert/neurons": "errors",
     "convert/graph": "batches errors inputs neurons output_types",
-    "convert/graph/operations": "nodes same_padding channel_affine group_norm recurrent set_item",
+    "convert/graph/operations": (
+        "nodes rounding same_padding channel_affine group_norm recurrent set_item"
+    ),
     "convert/graph/operations/rows": (
         "call channels einstein lifted macs operation spikes staircase windows"
     ),
@@ -40,6 +42,7 @@ ROOMS: dict[str, str] = {
     "convert/simulation": "errors graph inputs neurons outputs",
     "convert/simulation/gpu": "emitted run",
     "convert/simulation/native": "emitted run",
+    "convert/integers": "calibration_images errors graph inputs network neurons simulation",
     "convert/saving": "errors files graph inputs neurons network output_types simulation",
     "finetune/neuron": "",
     "finetune/gradient": "distributed neuron",

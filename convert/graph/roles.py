@@ -187,7 +187,7 @@ def _carries_spikes(node: fx.Node, root: nn.Module) -> bool:
         return False
     row, call = known
     if node.meta["role"] == "difference":
-        return row.spikes.homogeneous and homogeneous(node)
+        return row.spikes.homogeneous and homogeneous(node) and row.spikes.carries(call)
     return bool(node.meta["role"] == "linear" and row.spikes.carries(call))
 
 

@@ -18,6 +18,7 @@ FIXED_ROLES = {"placeholder": "input", "get_attr": "constant", "output": "output
 META = {
     **{"role": str, "spikes": bool, "op": str, "path": str, "shape": list},
     **{"dtype": str, "largest": int, "form": dict},
+    "numbers": str,
 }
 
 

@@ -1,7 +1,8 @@
 """Parameters and buffers as safetensors, with what safetensors does not know.
 
-That is which of them are parameters, which are one and the same, and in which order their
-dimensions lie in memory: a product with a transposed matrix rounds differently.
+That is which of them are parameters, which are one and the same, in which order their dimensions
+lie in memory (a product with a transposed matrix rounds differently), and the type of those that
+are whole numbers, which are written as integers of 8, 16 or 32 bits.
 """
 
 from collections.abc import Collection
@@ -9,12 +10,14 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from spikeport.convert.errors import ConversionError
 
 KINDS = ("parameter", "frozen parameter", "buffer")
 SHOWN = 5  # names listed in a message
+FEW = 16  # numbers that are written as floats, also where they are whole
 
 
 def describe_tensors(module: nn.Module) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
@@ -40,6 +43,9 @@ def describe_tensors(module: nn.Module) -> tuple[dict[str, dict[str, Any]], dict
             continue
         names[id(tensor)] = name
         value, order = tensor.detach().cpu(), _order(tensor)
+        small = _smallest(value)
+        if small is not None:
+            records[name]["whole"], value = str(value.dtype).removeprefix("torch."), small
         if not tensor.is_contiguous() and value.permute(order).is_contiguous():
             records[name]["order"] = order
             value = value.permute(order)
@@ -97,8 +103,25 @@ def _order(tensor: Tensor) -> list[int]:
     return sorted(range(tensor.ndim), key=lambda dim: (sizes[dim] == 1, -strides[dim]))
 
 
+def _smallest(value: Tensor) -> Tensor | None:
+    """Whole numbers in floats as the smallest integers that hold them; None for others."""
+    if value.dtype not in (torch.float32, torch.float64) or value.numel() < FEW:
+        return None
+    if not bool((value == value.round()).all()) or bool((value.signbit() & (value == 0)).any()):
+        return None
+    for dtype in (torch.int8, torch.int16, torch.int32):
+        limits = torch.iinfo(dtype)
+        if bool(((value >= limits.min) & (value <= limits.max)).all()):
+            return value.to(dtype)
+    return None
+
+
 def _made(record: dict[str, Any], value: Tensor) -> Tensor:
     kind = record["kind"]
+    if "whole" in record:
+        if record["whole"] not in ("float32", "float64"):
+            raise ConversionError(f"whole numbers of the type {record['whole']!r}")
+        value = value.to(getattr(torch, record["whole"]))
     if kind not in KINDS:
         raise ConversionError(f"a tensor of the kind {kind!r}; expected one of {KINDS}")
     if "order" in record:

@@ -11,8 +11,7 @@ timesteps, folded into the batch, through the nodes in order. A subclass may ove
 State is in ``state`` by node, what does not change in time in ``static``.
 """
 
-import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from spikeport.convert.errors import ConversionError
 from spikeport.convert.graph.nodes import call_node, returned
 from spikeport.convert.graph.roles import IN_TIME, emits, homogeneous
 from spikeport.convert.graph.spiking_graph import SpikingGraph
@@ -31,6 +29,7 @@ from spikeport.convert.simulation.chunk_size import chunk_size
 from spikeport.convert.simulation.emitted import Emitted, Watcher
 from spikeport.convert.simulation.exact_sums import exact_sums
 from spikeport.convert.simulation.input_encoding import Presentation
+from spikeport.convert.simulation.precision import precision_of
 from spikeport.convert.simulation.readout import Readout
 
 
@@ -49,6 +48,7 @@ class Run:
 
     def __init__(self, network: SpikingGraph, x: Input, watch: Watcher | None) -> None:
         self.network, self.x, self.watch = network, x, watch
+        self.precision = precision_of(network)
         self.time = 0
         self.sums: dict[fx.Node, Any] = {}  # of what the readout reads, over all timesteps
         self.means: dict[int, dict[fx.Node, Any]] = {}  # of the same, by mark
@@ -167,15 +167,33 @@ class Run:
         return [self._decoded(self.readout, self.means.pop(mark, {})) for mark in marks]
 
     def _returned(self, values: dict[fx.Node, Any], steps: int) -> Any:
-        return returned(self.nodes[-1], lambda n: self._unfold(n, values, steps))
+        found = returned(self.nodes[-1], lambda n: self._unfold(n, values, steps))
+        if self.precision is None:
+            return found
+        return pytree.tree_map_only(Tensor, self._as_network, found)
+
+    def _as_network(self, value: Tensor) -> Tensor:
+        """A value in the floating point type of the network, if it has one."""
+        return value.to(self.network.float_type) if value.is_floating_point() else value
 
     def _decoded(self, readout: Readout, means: dict[fx.Node, Any]) -> Any:
         """The output for means over time, [B, ...]: the readout as in a chunk of one timestep."""
         values = dict(means)
         for node in readout.nodes:
-            compute = self._folded_shape if node.meta["role"] == "shape" else self._in_time
-            values[node] = compute(node, values, 1)
+            if node.meta["role"] == "shape":
+                values[node] = self._folded_shape(node, values, 1)
+            elif self.precision is None:
+                values[node] = self._in_time(node, values, 1)
+            else:
+                args, kwargs = self._arguments(node, values, 1)
+                values[node] = self.precision.of_means(node, args, kwargs)
         return pytree.tree_map_only(Tensor, lambda v: v[0], self._returned(values, 1))
+
+    def _call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Evaluate a node on values in the dtype that they have at single timesteps."""
+        if self.precision is None or node.meta["role"] == "shape":
+            return call_node(self.network, node, args, kwargs)
+        return self.precision.call(node, args, kwargs)
 
     def _collect(
         self, node: fx.Node, values: dict[fx.Node, Any], steps: int, marks: Sequence[int]
@@ -197,14 +215,15 @@ class Run:
         """A value added up over timesteps [begin, end) of the chunk, [B, ...]."""
         return pytree.tree_map_only(
             Tensor,
-            lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(
-                0, dtype=at_least_float32(v.dtype)
-            ),
+            lambda v: v.unflatten(0, (steps, -1))[slice(*span)].sum(0, dtype=self._type_of_sums(v)),
             values[node],
         )
 
+    def _type_of_sums(self, value: Tensor) -> torch.dtype:
+        return torch.float64 if self.precision else at_least_float32(value.dtype)
+
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
-        dtype = self.network.float_type
+        dtype = torch.float64 if self.precision else self.network.float_type
         return pytree.tree_map_only(Tensor, lambda v: (v / timesteps).to(dtype), total)
 
     def _in_time(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
@@ -218,12 +237,16 @@ class Run:
             if self.watch is not None:
                 self._show(node, Emitted(neuron.events(out, before), self.time))
             return out.flatten(0, 1)
-        args, kwargs = fx.node.map_arg(
-            (node.args, node.kwargs), lambda n: self._folded(n, values, steps)
-        )
+        args, kwargs = self._arguments(node, values, steps)
         if role == "difference":
-            return self._difference(node, args, kwargs, steps)
-        return call_node(self.network, node, args, kwargs)
+            value = self._difference(node, args, kwargs, steps)
+        else:
+            value = self._call(node, args, kwargs)
+        return value if self.precision is None else self.precision.finished(node, value)
+
+    def _arguments(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:
+        """The arguments of a node, [t·B, ...] what changes in time."""
+        return fx.node.map_arg((node.args, node.kwargs), lambda n: self._folded(n, values, steps))
 
     def _difference(self, node: fx.Node, args: Any, kwargs: Any, steps: int) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -235,21 +258,19 @@ class Run:
                 continue
             if not leaves[index].is_floating_point():  # indices of maxima, those of the mean
                 continue
-            part, wide = (
-                leaves[index].unflatten(0, (steps, -1)),
-                at_least_float32(leaves[index].dtype),
-            )
+            part = leaves[index].unflatten(0, (steps, -1))
+            wide = self._type_of_sums(leaves[index])
             total = part.cumsum(0, dtype=wide) + sums.get(index, 0.0)
             sums[index] = total[-1]
             mean = total if whole else total / self._times(total, steps)
-            leaves[index] = mean.flatten(0, 1).to(part.dtype)
+            leaves[index] = mean.flatten(0, 1).to(wide if self.precision else part.dtype)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
-        values, structure = pytree.tree_flatten(call_node(self.network, node, args, kwargs))
+        values, structure = pytree.tree_flatten(self._call(node, args, kwargs))
         previous = previous or [0.0] * len(values)
         emitted = list(values)
         for index, value in enumerate(values):
             if isinstance(value, Tensor) and value.is_floating_point():  # not indices of maxima
-                at_mean = value.unflatten(0, (steps, -1)).to(at_least_float32(value.dtype))
+                at_mean = value.unflatten(0, (steps, -1)).to(self._type_of_sums(value))
                 sum_now = at_mean if whole else at_mean * self._times(at_mean, steps)
                 before = torch.cat([torch.zeros_like(sum_now[:1]) + previous[index], sum_now[:-1]])
                 previous[index] = sum_now[-1]
@@ -319,7 +340,9 @@ class Run:
     def _call_static(self, node: fx.Node) -> Any:
         """The value of a node that does not change in time."""
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.static.__getitem__)
-        value = call_node(self.network, node, args, kwargs)
+        value = self._call(node, args, kwargs)
+        if self.precision is not None:
+            value = self.precision.finished(node, value)
         self.network.check_guard(node, value)
         return value
 
@@ -373,23 +396,3 @@ def map_tensors(function: Callable[..., Any], *structures: Any) -> Any:
 def mean_between(start: int, end: int, until_start: Tensor, until_end: Tensor) -> Tensor:
     """The mean over timesteps start + 1 to end from those over 1 to start and 1 to end."""
     return (until_end * end - until_start * start) / (end - start)
-
-
-def require_timesteps(timesteps: Any) -> int:
-    """The number of timesteps, if it is one; raises ConversionError otherwise."""
-    try:
-        number = 0 if isinstance(timesteps, bool) else operator.index(timesteps)  # also NumPy's
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ConversionError(f"timesteps is {timesteps!r}; expected an int >= 1")
-    return number
-
-
-def timesteps_to_report(timesteps: Any) -> list[int]:
-    """One number of timesteps, or several, in ascending order; raises ConversionError otherwise."""
-    several = timesteps if isinstance(timesteps, Iterable) else [timesteps]
-    wanted = sorted({require_timesteps(each) for each in several})
-    if not wanted:
-        raise ConversionError("timesteps is empty; pass for example timesteps=(1, 2, 4, 8)")
-    return wanted

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikeport.calibration.recipes import Pass
 from spikeport.convert import ConversionError
-from spikeport.convert.simulation.run import require_timesteps
+from spikeport.convert.simulation.timesteps import require_timesteps
 from spikeport.finetune.gradient.batch_norms import NORMS
 from spikeport.finetune.gradient.through_time import METHODS
 from spikeport.finetune.neuron.surrogates import Surrogate

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spikeport.convert import ConversionError
-from spikeport.convert.simulation.run import require_timesteps
+from spikeport.convert.simulation.timesteps import require_timesteps
 
 
 @dataclass(frozen=True)

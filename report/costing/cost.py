@@ -15,10 +15,16 @@ from spikeport.convert.files import write_csv
 from spikeport.convert.graph.operations.macs import synapses
 from spikeport.convert.inputs import Input, call
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
-from spikeport.convert.simulation.run import require_timesteps
+from spikeport.convert.simulation.timesteps import require_timesteps
 from spikeport.report.costing.neurobench import complexity, weighted_layers
 from spikeport.report.costing.quantized import bits, quantized
-from spikeport.report.operations.energy import CMOS_45NM_FP32, CMOS_45NM_INT8, EnergyTable
+from spikeport.report.operations.energy import (
+    CMOS_45NM_FP32,
+    CMOS_45NM_INT8,
+    EnergyTable,
+    of_source,
+    table_of,
+)
 from spikeport.report.sweeping.curve import COLUMNS as OF_CURVES
 from spikeport.report.sweeping.curve import Column, calibration_notes, cells, shown
 from spikeport.report.sweeping.output_errors import OutputErrors
@@ -92,7 +98,7 @@ def cost(
     loader: Iterable[Any],
     timesteps: int,
     reference: nn.Module | None = None,
-    table: EnergyTable = CMOS_45NM_FP32,
+    table: EnergyTable | None = None,
     progress: bool = True,
     early_exit: EarlyExit | None = None,
     keep_calibration: bool = False,
@@ -109,7 +115,7 @@ def cost(
         loader: list or DataLoader, as for ``sweep``.
         timesteps: T.
         reference: source network in eval mode, as for ``sweep``.
-        table: energies per operation, with a memory or without.
+        table: energies per operation, with a memory or without; by default as for ``sweep``.
         progress: show a bar when it takes longer than two seconds.
         early_exit: a rule by which images stop before T, in a row of its own.
         keep_calibration: as for ``sweep``.
@@ -120,7 +126,9 @@ def cost(
     timesteps = require_timesteps(timesteps)
     exits = () if early_exit is None else (early_exit,)
     data = evaluation_data(network, loader, keep_calibration)
-    curve = sweep(network, data, (timesteps,), reference, table, progress, exits)
+    curve = sweep(
+        network, data, (timesteps,), reference, table or table_of(network), progress, exits
+    )
     info, neurons = curve.info, float(curve.info["neurons"])
     classifies = curve.rows[0]["agreement"] is not None
     small = quantized(network, timesteps)
@@ -134,16 +142,18 @@ def cost(
         for baseline in (source, coarse):
             baseline.add(images, labels, expected)
     levels = bits(small)
+    own = table or table_of(network)
+    table = of_source(network, own)
     float_table = table.with_memory(None) == CMOS_45NM_FP32
     narrow = CMOS_45NM_INT8.with_memory(table.memory) if float_table and levels <= 8 else table
     rows = [
-        *(_spiking(row, neurons, table) for row in (*curve.rows, *curve.exits)),
+        *(_spiking(row, neurons, own) for row in (*curve.rows, *curve.exits)),
         *source.rows("source", table, info["source_macs"], neurons, classifies),
         *coarse.rows(
             f"source, {levels}-bit activations", narrow, info["source_macs"], neurons, classifies
         ),
     ]
-    info = {**info, "timesteps": timesteps, "quantized_bits": levels, "energy_table": str(table)}
+    info = {**info, "timesteps": timesteps, "quantized_bits": levels, "energy_table": str(own)}
     info["notes"] = _notes(info)
     return Cost(rows, complexity(network, data, timesteps, progress), info)
 

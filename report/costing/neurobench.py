@@ -83,8 +83,11 @@ class _OperationTally:
 
     def _operate(self, name: str, x: Tensor) -> None:
         kind = "effective_acs" if self.ternary[name] else "effective_macs"
-        self.totals[kind] += float(self.binary[name]((x != 0).to(x.dtype)).double().sum())
-        self.totals["dense"] += float(self.full[name](torch.ones_like(x)).double().sum())
+        dtype = next(self.full[name].parameters()).dtype  # of an integer network not always x's
+        self.totals[kind] += float(self.binary[name]((x != 0).to(dtype)).double().sum())
+        self.totals["dense"] += float(
+            self.full[name](torch.ones_like(x, dtype=dtype)).double().sum()
+        )
 
     def _fire(self, neuron: nn.Module, args: Any, result: Any) -> None:
         emitted, state = result

@@ -16,7 +16,8 @@ from spikeport.convert.neurons import KINDS
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.outputs import flat, is_float, tensors
 from spikeport.convert.simulation.chunk_size import bytes_in_time
-from spikeport.convert.simulation.run import Run, require_timesteps
+from spikeport.convert.simulation.run import Run
+from spikeport.convert.simulation.timesteps import require_timesteps
 from spikeport.report.inspecting.analog_interpreter import Reading
 from spikeport.report.inspecting.findings import explain
 from spikeport.report.inspecting.graph_pairing import differences, pair

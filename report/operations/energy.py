@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
-from spikeport.convert import ConversionError
+from spikeport.convert import ConversionError, SpikingNetwork
+from spikeport.convert.simulation.precision import is_integer
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class EnergyTable:
         source: where the numbers are from.
         ac: one accumulate, pJ.
         mac: one multiply-accumulate, pJ.
-        width: bytes of one weight, input or membrane potential.
+        width: bytes of one weight or input.
         memory: what its accesses cost; None counts arithmetic only.
+        potential: bytes of a membrane potential; None: as wide as a weight.
     """
 
     name: str
@@ -44,6 +46,7 @@ class EnergyTable:
     mac: float
     width: int = 4
     memory: Memory | None = None
+    potential: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("ac", "mac"):
@@ -69,8 +72,9 @@ class EnergyTable:
         arithmetic = acs * self.ac + macs * self.mac
         if self.memory is None:
             return arithmetic * 1e-6
-        accesses = 3 * acs + 2 * macs + 2 * updates
-        return (arithmetic + accesses * self.width * self.memory.byte) * 1e-6
+        potential = self.width if self.potential is None else self.potential
+        moved = (acs + 2 * macs) * self.width + 2 * (acs + updates) * potential
+        return (arithmetic + moved * self.memory.byte) * 1e-6
 
     def with_memory(self, memory: Memory | None) -> "EnergyTable":
         """The table with accesses to a memory, or without."""
@@ -101,6 +105,38 @@ CMOS_45NM_INT8 = EnergyTable(
     mac=0.23,
     width=1,
 )
+
+
+def whole_numbers(potential_bits: int) -> EnergyTable:
+    """The table of an integer network: adds as wide as the potential, between those of 8 and 32
+    bits; what it still multiplies (its input, analog parts) costs what floats cost.
+
+    Args:
+        potential_bits: width of a membrane potential.
+    """
+    add = round(0.03 + (0.1 - 0.03) * (potential_bits - 8) / (32 - 8), 3)
+    return EnergyTable(
+        name=f"45 nm CMOS, {potential_bits}-bit integer adds and 32-bit float multiplications",
+        source=f"{_HOROWITZ}: add of 8 bits 0.03 pJ, of 32 bits 0.1 pJ, linear in between",
+        ac=add,
+        mac=CMOS_45NM_FP32.mac,
+        width=1,
+        potential=potential_bits // 8,
+    )
+
+
+def table_of(network: SpikingNetwork) -> EnergyTable:
+    """The table for a network's own numbers: floats, or whole numbers of some width."""
+    bits = network.info.get("integer", {}).get("potential_bits") if is_integer(network) else None
+    return CMOS_45NM_FP32 if bits is None else whole_numbers(bits)
+
+
+def of_source(network: SpikingNetwork, table: EnergyTable) -> EnergyTable:
+    """The table for the source of a network that is charged by another: its numbers are floats."""
+    own = table.with_memory(None) == table_of(network)
+    return CMOS_45NM_FP32.with_memory(table.memory) if own else table
+
+
 TABLES = {"45nm-fp32": CMOS_45NM_FP32, "45nm-int8": CMOS_45NM_INT8}
 
 MEMORIES = {

@@ -14,7 +14,7 @@ from torch import nn
 from spikeport import __version__
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.files import is_stream, write_text
-from spikeport.convert.simulation.run import timesteps_to_report
+from spikeport.convert.simulation.timesteps import timesteps_to_report
 from spikeport.report.drawing.style import PALETTE
 from spikeport.report.number_format import amount, decimal, percent
 from spikeport.report.page.figures import Figures

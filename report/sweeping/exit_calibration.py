@@ -10,7 +10,7 @@ from torch import Tensor
 from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.batches import stream
 from spikeport.convert.simulation.early_exit import EarlyExit, Rule, class_scores, measure
-from spikeport.convert.simulation.run import require_timesteps
+from spikeport.convert.simulation.timesteps import require_timesteps
 
 CANDIDATES = 500  # thresholds that are tried
 

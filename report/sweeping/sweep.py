@@ -16,8 +16,8 @@ from spikeport.convert.inputs import Input, call, sizes
 from spikeport.convert.neurons.layer import levels_per_timestep, neuron_labels
 from spikeport.convert.simulation.early_exit import EarlyExit, class_scores, is_scores
 from spikeport.convert.simulation.emitted import Emitted
-from spikeport.convert.simulation.run import timesteps_to_report
-from spikeport.report.operations.energy import CMOS_45NM_FP32, EnergyTable
+from spikeport.convert.simulation.timesteps import timesteps_to_report
+from spikeport.report.operations.energy import EnergyTable, of_source, table_of
 from spikeport.report.operations.spike_counter import PerImage, SpikeCounter
 from spikeport.report.sweeping.curve import Curve
 from spikeport.report.sweeping.exit_tally import ExitTally
@@ -50,7 +50,7 @@ def sweep(
     loader: Iterable[Any],
     timesteps: int | Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     reference: nn.Module | None = None,
-    energy: EnergyTable = CMOS_45NM_FP32,
+    energy: EnergyTable | None = None,
     progress: bool = True,
     early_exit: EarlyExit | Sequence[EarlyExit] = (),
     on_batch: Callable[[Answers], None] | None = None,
@@ -71,7 +71,9 @@ def sweep(
         timesteps: the T to report, one or several.
         reference: source network in eval mode to compare with; by default the network's own
             analog reading, which equals the source network until a pass changes weights.
-        energy: energies per operation for the estimate.
+        energy: energies per operation for the estimate; by default those of 45 nm CMOS for the
+            network's own numbers, floats or the whole numbers of an integer network, and for its
+            source's floats.
         progress: show a bar when it takes longer than two seconds.
         early_exit: rules by which images stop before the largest T; each is another run, and a line
             with its mean T.
@@ -102,7 +104,7 @@ def sweep(
         for batch in data.read(f"simulating {wanted[-1]} timesteps", progress):
             tally.add(batch)
     tally.add_other_processes()
-    curve = tally.curve(energy)
+    curve = tally.curve(energy or table_of(network))
     curve.info["left_out_images"] = 0 if data.calibrated_on else int(counts[1])
     curve.info["evaluated_on_calibration_images"] = data.calibrated_on
     return curve
@@ -248,6 +250,7 @@ class _SweepTally:
         neurons = of_one.neurons
         scored = self._scored()
         levels = levels_per_timestep(self.network.neurons.values())
+        source = of_source(self.network, energy)
         return {
             "neuron_label": neuron_labels(self.network.neurons.values()),
             **without_digests(self.network.info),
@@ -255,7 +258,7 @@ class _SweepTally:
             "labelled_images": self.labelled,
             "source_top1": self.source_correct / self.labelled if scored else None,
             "source_macs": of_one.source_macs,
-            "source_energy_uj": energy.microjoules(0, of_one.source_macs, of_one.neurons),
+            "source_energy_uj": source.microjoules(0, of_one.source_macs, of_one.neurons),
             "energy_table": str(energy),
             "levels_per_timestep": levels,
             "readout": _window(self.network.readout_delay),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import integer_verbs
 import keeping_verbs as keeping
 import measuring_verbs as measuring
 import running_verbs as running
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[[Subject], None]] = {
         *(measuring.sweep, measuring.sweep_two_sizes, measuring.cost, measuring.inspect),
         *(measuring.report, measuring.encodings, keeping.save_and_load, keeping.deepcopy),
         *(keeping.pickling, keeping.torch_save, keeping.sweep_loaded, keeping.finetune),
+        integer_verbs.integers,
     )
 }
 
@@ -40,6 +42,7 @@ MAY_REFUSE = {
     "backend cpu": "sizes of values that change in time",  # "auto" takes torch
     "another size": "decides by the input's shape|as at conversion",
     "encodings": "makes the input change in time|presents one input of floats",
+    "integers": "have no form in whole numbers|sums are exact up to",
     "finetune": "fine-tuning takes networks that return class scores|depends on no parameter",
     "sweep two sizes": "decides by the input's shape|as at conversion",
 }

@@ -30,7 +30,7 @@ IN_TIME_KINDS: tuple[InTime, ...] = (
 )
 
 Span = tuple[float, float]  # of an activation clamp(x, low, high)
-Engine = Literal["pass", "add", "concatenate", "flatten", "average", "max_pool"]
+Engine = Literal["pass", "add", "concatenate", "flatten", "average", "max_pool", "scale"]
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,14 @@ class SpikeRule:
             pooling: Li & Zeng 2022, "Efficient and Accurate Conversion of Spiking Neural Network
             with Burst Spikes").
         selects: it emits spikes of its own, which are counted as those of a layer.
+        scales: it does nothing but give spikes another value.
     """
 
     text = "analog values afterwards"
     moves = False
     homogeneous = False
     selects = False
+    scales = False
 
     def carries(self, call: Call) -> bool:
         """Whether what comes out consists of spikes."""
@@ -48,6 +50,19 @@ class SpikeRule:
 
     def quantum(self, call: Call, quanta: Mapping[fx.Node, Any]) -> Any:
         """Value of one spike at each position; None where there is no common one."""
+        return None
+
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        """Value of 1 at each position of what comes out, where spikes are counts.
+
+        Args:
+            call: with the analog values of its inputs.
+            units: value of one spike, of the nodes that consist of spikes, shaped like their
+                values; all of the call's are among them.
+
+        Returns:
+            Shaped like the call's value; None where spikes of several values are mixed.
+        """
         return None
 
 
@@ -68,6 +83,13 @@ class _Moved(SpikeRule):
     def quantum(self, call: Call, quanta: Mapping[fx.Node, Any]) -> Any:
         with torch.no_grad():
             return call.evaluated(lambda node: quanta.get(node, call.values[node]))
+
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        others = [call.values[leaf] for leaf in call.leaves() if _is_other(leaf, call, units)]
+        if any(bool(other.any()) for other in others):  # beside the spikes, and no spikes
+            return None
+        found = call.evaluated(lambda node: units.get(node, call.values[node]))
+        return found if isinstance(found, Tensor) else None
 
 
 class _MovedIfZero(_Moved):
@@ -144,6 +166,12 @@ class _Added(SpikeRule):
             total = total + each
         return total.expand(call.value.shape)
 
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        first, *others = [
+            units[leaf].expand(call.value.shape) for leaf in call.leaves() if leaf in units
+        ]
+        return first if all(first.equal(other) for other in others) else None
+
 
 class _Accumulated(SpikeRule):
     """A sum over positions: it acts on the counts as on the values."""
@@ -156,11 +184,15 @@ class _Accumulated(SpikeRule):
     def count(self, call: Call, counts: Mapping[fx.Node, Any]) -> Any:
         return call.evaluated(lambda node: counts.get(node, call.values[node]))
 
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        return _common(call, units)
+
 
 class _Scaled(SpikeRule):
     """Given other sizes by constants, which the next layer's weights take over."""
 
     text = "scaled"
+    scales = True
 
     def carries(self, call: Call) -> bool:
         return True
@@ -175,6 +207,11 @@ class _Scaled(SpikeRule):
         with torch.no_grad():
             found = call.evaluated(lambda node: quanta.get(node, call.values[node])).abs()
             return found if bool((found > 0).all()) else None
+
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        [source] = [units[leaf] for leaf in call.leaves() if leaf in units][:1]
+        found = call.evaluated(lambda node: units.get(node, call.values[node]))
+        return found.to(source) if found.shape == source.shape else None
 
 
 class _Averaged(SpikeRule):
@@ -192,6 +229,9 @@ class _Averaged(SpikeRule):
         [found] = [counts[leaf] for leaf in call.leaves() if leaf in counts]
         return self._count(call, found)
 
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        return _common(call, units)
+
 
 class _Selected(_Moved):
     """The largest running sum: what comes out is spikes of the same size (LI pooling)."""
@@ -206,12 +246,23 @@ class _Selected(_Moved):
     def count(self, call: Call, counts: Mapping[fx.Node, Any]) -> Any:
         return torch.ones_like(call.value, dtype=torch.float64)
 
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        largest = super().unit(call, units)
+        smallest = super().unit(call, {node: -unit for node, unit in units.items()})
+        if largest is None or smallest is None or not torch.allclose(largest, -smallest):
+            return None
+        return largest
+
 
 class _Sloped(SpikeRule):
     """Spikes of the signed neuron before it, given other sizes by the sign of their sum."""
 
     text = "scaled by the sign of their sum"
     homogeneous = True
+
+    def unit(self, call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+        found = units[call.source]
+        return found if bool((found > 0).all()) else None
 
     def carries(self, call: Call) -> bool:
         return True
@@ -220,10 +271,39 @@ class _Sloped(SpikeRule):
         return next(counts[leaf] for leaf in call.leaves() if leaf in counts)
 
 
+class _Rounded(SpikeRule):
+    """Rounded by their running sum: whole numbers come out, which are no spikes."""
+
+    text = "rounded by their sum, analog afterwards"
+    homogeneous = True
+
+
 class _Mixed(SpikeRule):
     """Weighted sums of them, or something else beside them."""
 
     text = "mixed to analog values"
+
+
+def _common(call: Call, units: Mapping[fx.Node, Tensor]) -> Tensor | None:
+    """The unit of sums over positions with one unit; None where it differs within a sum."""
+    given = {leaf: units[leaf] for leaf in call.leaves() if leaf in units}
+
+    def summed(power: int) -> Tensor:
+        powers = {node: unit**power for node, unit in given.items()}
+        found: Tensor = call.evaluated(lambda node: powers.get(node, call.values[node]))
+        return found
+
+    ones, once, squares = summed(0), summed(1), summed(2)
+    alike = torch.allclose(squares * ones, once.square(), rtol=1e-4, atol=0)
+    return once / ones.where(ones != 0, 1.0) if alike else None
+
+
+def _is_other(leaf: Any, call: Call, units: Mapping[fx.Node, Tensor]) -> bool:
+    """Whether an argument is a tensor of floats that are no spikes."""
+    if not isinstance(leaf, fx.Node) or leaf in units:
+        return False
+    value = call.values[leaf]
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _is_constant(term: Any) -> bool:
@@ -245,6 +325,7 @@ def _without_values(value: Any) -> Any:
 UNKNOWN = SpikeRule()
 MOVED, ADDED, ACCUMULATED, SCALED = _Moved(), _Added(), _Accumulated(), _Scaled()
 PADDED, RESIZED, SELECTED, SLOPED, MIXED = _Padded(), _Resized(), _Selected(), _Sloped(), _Mixed()
+ROUNDED = _Rounded()
 AVERAGED = _Averaged
 CHOSEN = _Chosen
 MOVED_IF_ZERO = _MovedIfZero

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, fx, nn
 
+from spikeport.convert.graph.nodes import attribute
 from spikeport.convert.graph.same_padding import Conv2dSame
 from spikeport.convert.neurons import NeuronLayer
 from spikeport.convert.simulation.native.plan import (
@@ -19,6 +20,7 @@ from spikeport.convert.simulation.native.plan import (
     source_of,
 )
 from spikeport.convert.simulation.native.pools import window_of
+from spikeport.cpu.byte_rows import fits_short
 from spikeport.cpu.digest import digest
 from spikeport.cpu.fresh import filled
 from spikeport.cpu.layer import Firing, Layer
@@ -106,6 +108,14 @@ class LayerCache:
                 del kept[next(iter(kept))]
         return built
 
+    def _weight_of(self, part: Spikes) -> Tensor:
+        """The current of a spike that is added as it is, [C]."""
+        value = self.value(part.source)
+        if part.weight is None:
+            return value
+        weight: Tensor = attribute(self.network, str(part.weight.target)).detach()
+        return value * weight.flatten()
+
     def _sized(self, part: Weighted, wire: Wire) -> bool:
         """Whether synapses depend on the size of the maps."""
         layer = self.network.get_submodule(str(part.node.target))
@@ -124,7 +134,7 @@ class LayerCache:
                 settings += [getattr(layer, name, None) for name in ("stride", "padding")]
                 settings += [getattr(layer, name, None) for name in ("dilation", "groups")]
             elif isinstance(part, Spikes):
-                values.append(self.value(part.source))
+                values.append(self._weight_of(part))
         return settings, [digest(value) for value in values]
 
     def _build(
@@ -137,7 +147,7 @@ class LayerCache:
         bias = filled([channels], 0.0)
         for part in parts:
             if isinstance(part, Spikes):
-                synapses.append(_identity(self.value(part.source)))
+                synapses.append(_identity(self._weight_of(part)))
                 sources.append(part.source)
             elif isinstance(part, Weighted):
                 layer: Any = self.network.get_submodule(str(part.node.target))
@@ -152,12 +162,14 @@ class LayerCache:
                     synapses.append(self._synapses(layer, wire, value, streams[wire.source]))
                     sources.append(wire.source)
         has_bias = bool(bias.any())
+        levels = [streams[source].levels for source in sources]
         layer = Layer(
             channels,
             firing_of(neuron),
             synapses,
             bias if has_bias else None,
             integer=neuron.integer,
+            floats=not all(map(fits_short, synapses, levels)),
         )
         return NativeLayer(layer, sources)
 

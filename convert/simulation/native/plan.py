@@ -43,9 +43,15 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Spikes:
-    """A neuron's spikes, added as they are."""
+    """A neuron's spikes, added as they are or with one weight per channel.
+
+    Attributes:
+        source: the neuron.
+        weight: a constant, [C, 1, ...] or of one number; None for 1.
+    """
 
     source: fx.Node
+    weight: fx.Node | None = None
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,24 @@ class Plan:
             return self._parts(source_of(node))
         if taken == "add" and self._adds_alike(node):
             return self._parts(node.args[0]) + self._parts(node.args[1])
+        if taken == "scale" and self._has_one_weight(node):
+            return [Spikes(node.args[0], node.args[1])]
         if node.meta["role"] == "weighted" and self._has_native_weights(node):
             wires = self._wires(source_of(node), 0)
             if wires is not None and all(self._takes_pool(node, wire.pool) for wire in wires):
                 return [Weighted(node, tuple(wires))]
         return [Current(node, False)]
+
+    def _has_one_weight(self, node: fx.Node) -> bool:
+        """Whether a node gives packed spikes one constant weight per channel."""
+        if len(node.args) != 2 or node.kwargs or node.args[0] not in self.packed:
+            return False
+        source, weight = node.args
+        if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+            return False
+        shape, size = weight.meta.get("shape", []), source.meta["shape"]
+        sides = [1] * (len(size) - len(shape)) + list(shape)
+        return all(n == 1 or (n == size[1] and dim == 1) for dim, n in enumerate(sides))
 
     def _adds_alike(self, node: fx.Node) -> bool:
         """Whether a node adds two tensors of one shape, none of them made from sizes.

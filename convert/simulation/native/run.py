@@ -308,7 +308,11 @@ class NativeRun(Run):
     def _mean(self, node: fx.Node, total: Any, timesteps: int) -> Any:
         if node not in self.plan.packed:
             return super()._mean(node, total, timesteps)
-        mean = total * (self.layers.value(node) / timesteps).view(-1, 1, 1)
+        value = self.layers.value(node).view(-1, 1, 1)
+        if self.precision is not None:
+            mean = total.double() * value / timesteps
+        else:
+            mean = total * (value / timesteps)
         return without_sides(mean, _rank(node))
 
     def _unfold(self, node: fx.Node, values: dict[fx.Node, Any], steps: int) -> Any:

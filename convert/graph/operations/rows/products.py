@@ -43,6 +43,7 @@ ROWS = [
         SCALED,
         ("multiply",),
         arguments=("input", "other"),
+        engine="scale",
         chooses=_masked,
         staircase=staircase.multiplied,
         examples=(

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeport.convert.graph.operations import staircase
 from spikeport.convert.graph.operations.operation import Example, InTime, Operation
-from spikeport.convert.graph.operations.spikes import MIXED, UNKNOWN
+from spikeport.convert.graph.operations.spikes import MIXED, ROUNDED, UNKNOWN
 from spikeport.convert.graph.operations.staircase import Climb
+from spikeport.convert.graph.rounding import ToUnit
 
 _RANGE = ("quant_min", "quant_max")
 _FUSED = (
@@ -45,6 +46,13 @@ def _rounding(
 
 def _of_channels(x: Tensor) -> tuple[Any, ...]:
     return x, torch.full((4,), 0.1), torch.zeros(4, dtype=torch.int32), 1, -7, 7
+
+
+def _to_small_unit(cls: type[nn.Module]) -> nn.Module:
+    """A layer with a unit that is too small to show."""
+    layer: Any = cls((4, 1, 1))
+    layer.scale.fill_(2.0**16)
+    return layer
 
 
 ROWS = [
@@ -104,6 +112,13 @@ ROWS = [
         UNKNOWN,
         arguments=("input", "scale", "zero_point", "axis", "dtype"),
         staircase=staircase.quantized,
+    ),
+    Operation(  # of an integer network
+        "to_unit",
+        "difference",
+        ROUNDED,
+        layers={ToUnit: ("shape",)},
+        examples=(Example(layer=_to_small_unit),),
     ),
     Operation("dequantize", "fixed", UNKNOWN, staircase=staircase.unchanged),
     *(

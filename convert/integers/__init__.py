@@ -1,0 +1,1 @@
+"""Integer networks: weights, thresholds, potentials and currents as whole numbers."""
