@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikeport.convert import ConversionError
+from spikeport.convert.integers.quantize import quantize
 from spikeport.scripts.bench.device import timed
 from spikeport.scripts.bench.runs import contender, fitting_chunks, peer_contender
 from spikeport.scripts.bench.setup import TimedNetwork, timed_network
@@ -23,6 +24,7 @@ BATCH = 8
 IMAGE_STEPS = 2048  # most images times timesteps
 PEER_CHUNK = 32  # timesteps that SpikingJelly takes at once, where its memory allows
 RUNS = 3
+BITS = 8  # of the weights of an integer network
 OURS = ("source", "torch", "cuda")
 
 Call = Callable[[int], Tensor]
@@ -74,7 +76,16 @@ def _halved(subject: TimedNetwork) -> TimedNetwork:
     return TimedNetwork(subject.name, source, network, subject.images.half())
 
 
-FORMS: dict[str, Callable[[TimedNetwork], TimedNetwork]] = {"float": _as_it_is, "half": _halved}
+def _quantized(subject: TimedNetwork) -> TimedNetwork:
+    network = quantize(subject.network, BITS)
+    return TimedNetwork(subject.name, subject.source, network, subject.images)
+
+
+FORMS: dict[str, Callable[[TimedNetwork], TimedNetwork]] = {
+    "float": _as_it_is,
+    "half": _halved,
+    "integer": _quantized,  # the last: it takes the source over
+}
 
 
 def _on(subject: TimedNetwork, device: torch.device) -> TimedNetwork:

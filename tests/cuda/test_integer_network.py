@@ -5,14 +5,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 from integer_network import emitted, integer_network
+from test_network import network
 from torch import nn
 
-from spikeport.convert import Neuron
+from spikeport.calibration import calibrate
+from spikeport.convert import KINDS, Neuron, build
+from spikeport.convert.integers.quantize import quantize
 from spikeport.convert.simulation import exact_sums
 from spikeport.convert.simulation import run as simulation_run
 from spikeport.convert.simulation.gpu import int8_products
 from spikeport.convert.simulation.gpu import run as cuda_run
 from spikeport.convert.simulation.gpu.int8_products import Int8Layer, suits
+from spikeport.zoo import load_model
 
 TIMESTEPS = 12
 KIND = ["if", "signed", "multi-level", Neuron(2, 1, leak=0.75), Neuron(2, hard_reset=True)]
@@ -177,3 +181,34 @@ def test_a_run_on_a_gpu_takes_all_bits(cupy, backend, monkeypatch):
         neuron.unit.data = torch.zeros(0)
     snn(x, 6, 3)
     assert len(entered) == 6
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize("kind", ["if", "signed", "multi-level"])
+@torch.no_grad()
+def test_quantized_networks_are_torchs(cupy, kind, bits):
+    snn, x = network(kind)  # with a pool by the maximum, one by the mean, and a sigmoid
+    chip = quantize(snn, potential_bits=bits)
+    expected, found = emitted(chip, x, "torch"), emitted(chip, x, "cuda", 5)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert torch.equal(found[name], values), name
+    outputs = []
+    for backend, chunk in (("torch", None), ("cuda", 5)):
+        chip.backend = backend
+        outputs.append(dict(chip.readouts(x, [1, 5, TIMESTEPS], chunk)))
+    for timesteps, output in outputs[0].items():
+        assert torch.equal(outputs[1][timesteps], output)
+
+
+@torch.no_grad()
+def test_a_quantized_residual_network_by_products_of_integers(cupy, integers):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 32, 32)
+    snn = build(load_model("cifar10/resnet20"), x, KINDS["signed"])
+    calibrate(snn, [x], "fast", progress=False)
+    chip = quantize(snn)
+    expected, found = emitted(chip, x, "torch"), emitted(chip, x, "cuda", 6)
+    for name, values in expected.items():
+        assert torch.equal(found[name], values), name
+    assert len(integers) > 20
