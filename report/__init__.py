@@ -14,6 +14,7 @@ from spikeport.report.operations.energy import (
     TABLES,
     EnergyTable,
 )
+from spikeport.report.operations.saturation import saturation
 from spikeport.report.operations.synapses import Synapses, count_synapses
 from spikeport.report.sweeping.curve import Curve, plot_curves
 from spikeport.report.sweeping.exit_calibration import calibrate_exit
@@ -35,5 +36,6 @@ __all__ = [
     "count_synapses",
     "inspect",
     "plot_curves",
+    "saturation",
     "sweep",
 ]

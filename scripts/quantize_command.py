@@ -1,14 +1,17 @@
 """``spikeport quantize``: a saved network in, an integer network out."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from spikeport.convert import ConversionError
+from spikeport.convert import ConversionError, SpikingNetwork
 from spikeport.convert.integers.quantize import quantize
-from spikeport.convert.integers.settings import ROUNDINGS
+from spikeport.convert.integers.settings import BITS, ROUNDINGS
 from spikeport.convert.neurons.integrate_and_fire import POTENTIAL_BITS
 from spikeport.convert.saving.container import load, save
-from spikeport.scripts.options import add_data, fingerprint, loader
+from spikeport.report.operations.saturation import saturation
+from spikeport.scripts.options import add_data, fingerprint, loader, positive
 from spikeport.scripts.saved_network import add_network
 from spikeport.zoo.images import image_folder, split
 
@@ -29,7 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_network(parser)
     parser.add_argument(
-        "--bits", type=int, default=8, metavar="N", help="bits of a weight, 2 to 8 (default: 8)"
+        "--bits",
+        type=int,
+        choices=BITS,
+        default=8,
+        metavar="N",
+        help="bits of a weight, 2 to 8 (default: 8)",
     )
     parser.add_argument(
         "--layer-bits",
@@ -59,7 +67,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse parts that have no form in whole numbers"
     )
-    add_data(parser, 100, "to calibrate on", required=False)
+    add_data(parser, 100, "to round with, and to count saturation on", required=False)
+    parser.add_argument(
+        "-T",
+        "--timesteps",
+        type=positive,
+        default=32,
+        metavar="T",
+        help="timesteps in which to count, with --data, the potentials that saturate (default: 32)",
+    )
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write")
     parser.set_defaults(run=run)
 
@@ -68,12 +84,12 @@ def run(options: argparse.Namespace) -> None:
     """Load, quantize, save."""
     network = load(options.network)
     batches, seen = (), []
-    if options.rounding == "calibrated":
-        if options.data is None:
-            raise ConversionError(
-                "--rounding calibrated needs --data with the calibration images, such as those of "
-                "`spikeport convert`"
-            )
+    if options.rounding == "calibrated" and options.data is None:
+        raise ConversionError(
+            "--rounding calibrated needs --data with the calibration images, such as those of "
+            "`spikeport convert`"
+        )
+    if options.data is not None:
         folder = image_folder(options.data, network.info["input"])
         chosen, _ = split(folder, min(options.images, len(folder)), 0, options.seed)  # type: ignore[arg-type]
         batches = loader(chosen, options.batch_size)  # type: ignore[assignment]
@@ -99,3 +115,12 @@ def run(options: argparse.Namespace) -> None:
     )
     for part in found.info["integer"]["analog"]:
         print(f"  in activation units, rounded on the way to a neuron: {part}")
+    if options.data is not None:
+        _print_saturation(found, batches, options.timesteps)
+
+
+def _print_saturation(network: SpikingNetwork, batches: Iterable[Any], timesteps: int) -> None:
+    found = saturation(network, batches, timesteps)
+    print(f"  potentials that saturate in {timesteps} timesteps: {'' if found else 'none'}")
+    for name, share in found.items():
+        print(f"    {name}: {share:.2%}")

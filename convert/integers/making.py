@@ -17,6 +17,8 @@ from spikeport.convert.integers.thresholds import Unit, unit_of
 from spikeport.convert.integers.weights import LARGEST, WeightCode, finest_unit, with_feedback
 from spikeport.convert.neurons import Neuron, NeuronLayer
 
+LARGEST_BIAS = 2.0**21  # units: beside it sums of weights stay exact
+
 
 class Maker:
     """Units of groups, and what their layers and neurons become.
@@ -144,7 +146,8 @@ class Maker:
         else:
             whole = code.nearest(rows.flatten(0, 1), unit.size).view(rows.shape)
         if bias is not None and on_spikes:
-            bias = bias.round() + 0.0  # no negative zeros
+            # one that is thousands of thresholds, as of a channel that never varies, says no more
+            bias = bias.round().clamp(-LARGEST_BIAS, LARGEST_BIAS) + 0.0  # no negative zeros
         return WholeLayer(from_rows(layer, whole), bias, unit.size, on_spikes)
 
     def _is_own(self, code: WeightCode, unit: Unit, node: fx.Node) -> bool:

@@ -15,6 +15,7 @@ from spikeport.convert import ConversionError, Neuron
 from spikeport.convert.integers.thresholds import unit_of
 from spikeport.convert.integers.weights import WeightCode, finest_unit, with_feedback
 from spikeport.convert.neurons.model import State
+from spikeport.report import saturation
 
 
 def small() -> nn.Module:
@@ -246,3 +247,14 @@ def test_whole_numbers_cost_what_adds_of_their_width_cost(converted):
             sp.sweep(converted, [fresh], (4,), progress=False).info["source_energy_uj"]
         )
     assert rows[16] < rows[32] < sp.sweep(converted, [fresh], (4,)).rows[0]["energy_uj"]
+
+
+def test_saturation_is_counted(converted, images):
+    found = sp.quantize(converted, potential_bits=16)
+    assert saturation(found, [images], 4, progress=False) == {}
+    found.neurons["4"].v0.fill_(2.0**15 - 1)
+    shares = saturation(found, [images], 4, progress=False)
+    assert list(shares) == ["4"]
+    assert 0 < shares["4"] < 1
+    with pytest.raises(ConversionError, match="which do not saturate"):
+        saturation(converted, [images], 4, progress=False)
