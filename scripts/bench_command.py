@@ -11,12 +11,21 @@ from torch import Tensor
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import KINDS, ConversionError
 from spikeport.convert.files import write_text
+from spikeport.convert.integers.quantize import BITS
 from spikeport.report.sweeping.sweep import sweep
 from spikeport.scripts.bench import memory as bench_memory
 from spikeport.scripts.bench import neurons as bench_neurons
 from spikeport.scripts.bench import table as bench_table
 from spikeport.scripts.bench.device import DEVICES, device_named
-from spikeport.scripts.bench.runs import OURS, Contender, contender, interleaved, names, ours
+from spikeport.scripts.bench.runs import (
+    INTEGERS,
+    OURS,
+    Contender,
+    contender,
+    interleaved,
+    names,
+    ours,
+)
 from spikeport.scripts.bench.setup import CALIBRATION_BATCHES, TimedNetwork, machine, timed_network
 from spikeport.scripts.options import positive, timestep_list
 from spikeport.scripts.peers import PEERS, Peer, find
@@ -37,6 +46,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neuron", choices=sorted(KINDS), default="if")
     any_T = sorted(name for name, recipe in RECIPES.items() if not recipe.for_one_T)
     parser.add_argument("--recipe", choices=any_T, default="fast", help="default: fast")
+    parser.add_argument(
+        "--bits",
+        type=int,
+        choices=BITS,
+        metavar="N",
+        help="also the network in whole numbers, with weights of N bits (2 to 8)",
+    )
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N")
     parser.add_argument("--size", type=positive, default=224, help="pixels (default: 224)")
     parser.add_argument(
@@ -119,7 +135,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _described(options: argparse.Namespace) -> dict[str, Any]:
     keys = ["device", "neuron", "batch_size", "size", "checkpoint", "recipe", "data"]
-    keys += ["repeats", "budget"]
+    keys += ["repeats", "budget", "bits"]
     images = CALIBRATION_BATCHES * min(options.batch_size, 4)
     on = "images of --data" if options.data else "images of random numbers"
     return {key: getattr(options, key) for key in keys} | {
@@ -149,11 +165,12 @@ def _model(
 ) -> dict[str, Any]:
     contenders = [
         contender(name, what, peers, max(options.timesteps))
-        for name in names(options.only, options.against, options.device)
+        for name in names(options.only, options.against, options.device, options.bits is not None)
     ]
     operations = _operations(what, options.timesteps)
     found: dict[str, Any] = {
         "model": what.name,
+        "bits": options.bits,
         "neurons": operations["neurons"],
         "macs_per_image": operations["source_macs"],
         "peers": {each.name: each.notes for each in contenders if each.name in peers},
@@ -195,6 +212,8 @@ def _row(
     reference = outputs.get("torch", outputs.get(options.device))
     for name, found in times.items():
         found["ratio"] = found["seconds"] / times[base]["seconds"]
+        floats = times.get(options.device) if name == INTEGERS else None
+        found["as_fast"] = floats["seconds"] / found["seconds"] if floats else None
         found |= _compared(outputs[name], reference, name)
     return {"timesteps": timesteps, "repeats": options.repeats, "base": base, "contenders": times}
 
@@ -223,8 +242,9 @@ def _add_operations(
     row["density"] = counted["spikes_per_neuron"] / row["timesteps"]
     row["synaptic_operations"] = counted["acs"] * batch
     row["multiply_accumulates"] = counted["macs"] * batch  # of layers that read analog values
-    peak = host["peak_adds_per_thread"] if options.device == "cpu" else None
     for name, found in row["contenders"].items():
+        kind = "peak_short_adds" if name == INTEGERS else "peak_adds"
+        peak = host[f"{kind}_per_thread"] if options.device == "cpu" else None
         rate = None if name == "source" else row["synaptic_operations"] / found["seconds"]
         found["operations_per_second"] = rate
         found["of_peak"] = rate / (peak * host["threads"]) if rate and peak else None

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from spikeport.convert import ConversionError
 from spikeport.convert.saving.container import load, save
-from spikeport.scripts.bench.runs import OURS, Contender, contender, peer_contender
+from spikeport.scripts.bench.runs import INTEGERS, OURS, Contender, contender, peer_contender
 from spikeport.scripts.bench.setup import TimedNetwork
 from spikeport.scripts.peers import find
 from spikeport.scripts.peers.folded import FoldedNetwork
@@ -38,6 +38,8 @@ def measure(
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         save(subject.network, Path(folder) / "network.snn")
+        if subject.integers is not None:
+            save(subject.integers, Path(folder) / f"{INTEGERS}.snn")
         torch.save(subject.images, Path(folder) / "images.pt")
         runs = [(each, time) for each in contenders for time in timesteps]
         for each, time in tqdm(runs, desc="memory", unit="run", leave=False):
@@ -53,11 +55,14 @@ def measure(
 def _child(folder: str, task: dict[str, Any]) -> None:
     """Run one contender; print its memory as JSON."""
     torch.set_num_threads(task["threads"])
-    network, name = load(Path(folder) / "network.snn"), task["name"]
+    name = task["name"]
+    network = load(Path(folder) / (f"{INTEGERS}.snn" if name == INTEGERS else "network.snn"))
     images = torch.load(Path(folder) / "images.pt", weights_only=True)
     if name in OURS:  # the analog reading is the source network, batch norms folded
         source: Any = network.analog
         run = contender(name, TimedNetwork("", source, network, images), {}, 1)
+    elif name == INTEGERS:
+        run = contender(name, TimedNetwork("", network, network, images, network), {}, 1)
     else:
         peer = find(name)
         folded = FoldedNetwork(network, peer.time_first)

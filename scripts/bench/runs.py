@@ -19,6 +19,7 @@ from spikeport.scripts.peers.folded import FoldedNetwork
 from spikeport.scripts.peers.peer import Mode
 
 OURS = ("source", "torch", "cpu", "cuda")
+INTEGERS = "integers"  # the network in whole numbers, on the backend of the device
 WARM_STEPS = 4  # timesteps that prepare caches and weights before the clock runs
 ROOM = 6 * 2**30  # bytes that a peer's chunk may take
 COPIES = 6  # of its largest tensor that a peer holds at once
@@ -33,7 +34,7 @@ class Contender:
     """Something that computes the decoded output from the images.
 
     Attributes:
-        name: one of OURS or a peer's.
+        name: one of OURS, INTEGERS or a peer's.
         call: from the number of timesteps to the output, [B, K].
         warm: prepares a call for that many timesteps: caches, prepared weights, compiled kernels.
         notes: how it was set up; JSON-able.
@@ -50,10 +51,13 @@ def ours(device: str) -> tuple[str, ...]:
     return "source", "torch", device
 
 
-def names(only: Sequence[str] | None, against: Sequence[str], device: str) -> list[str]:
+def names(
+    only: Sequence[str] | None, against: Sequence[str], device: str, integers: bool = False
+) -> list[str]:
     """The contenders that take part, in the order of their runs."""
     able = [name for name in ours(device) if name != "cpu" or not why_unavailable()]
-    return [name for name in able if only is None or name in only] + list(against)
+    wanted = [name for name in able if only is None or name in only]
+    return [*wanted, *([INTEGERS] if integers else []), *against]
 
 
 def contender(name: str, subject: TimedNetwork, peers: dict[str, Peer], most: int) -> Contender:
@@ -61,7 +65,7 @@ def contender(name: str, subject: TimedNetwork, peers: dict[str, Peer], most: in
     images = subject.images
     if name == "source":
         return Contender(name, lambda _: subject.source(images), lambda _: subject.source(images))
-    if name in OURS:
+    if name in OURS or name == INTEGERS:
         run = partial(_simulate, subject, name)
         if images.is_cuda:  # memory is allocated and convolutions are chosen for whole chunks
             return Contender(name, run, run)
@@ -97,9 +101,13 @@ def peer_contender(
     return Contender(peer.name, run, lambda t: run(min(t, chunk) + t % chunk), notes)
 
 
-def _simulate(subject: TimedNetwork, backend: str, timesteps: int) -> Tensor:
-    subject.network.backend = backend
-    output: Tensor = subject.network(subject.images, timesteps)
+def _simulate(subject: TimedNetwork, name: str, timesteps: int) -> Tensor:
+    network = subject.network
+    if name == INTEGERS:
+        assert subject.integers is not None
+        network, name = subject.integers, "cuda" if subject.images.is_cuda else "auto"
+    network.backend = name
+    output: Tensor = network(subject.images, timesteps)
     return output
 
 

@@ -13,7 +13,8 @@ from torch.utils.data import default_collate
 
 from spikeport.calibration import calibrate
 from spikeport.convert import KINDS, SpikingNetwork, build
-from spikeport.cpu.loader import paths, peak_adds, why_unavailable
+from spikeport.convert.integers.quantize import quantize
+from spikeport.cpu.loader import paths, peak_adds, peak_short_adds, why_unavailable
 from spikeport.scripts.bench.device import CPU, copy_bytes_per_second, gpu
 from spikeport.zoo.checkpoints import RANDOM, load_model
 from spikeport.zoo.images import image_folder, input_config, split
@@ -24,12 +25,16 @@ CALIBRATION_BATCHES = 4
 
 @dataclass
 class TimedNetwork:
-    """A source network, its conversion, and the images that both are timed on, [B, 3, S, S]."""
+    """A source network, its conversion, and the images that both are timed on, [B, 3, S, S].
+
+    ``integers`` is the conversion in whole numbers, where that is wanted.
+    """
 
     name: str
     source: nn.Module
     network: SpikingNetwork
     images: Tensor
+    integers: SpikingNetwork | None = None
 
 
 def timed_network(name: str, options: argparse.Namespace, device: torch.device) -> TimedNetwork:
@@ -44,7 +49,9 @@ def timed_network(name: str, options: argparse.Namespace, device: torch.device) 
     batches, images = _images(model, options)
     network = build(model, images[:3], KINDS[options.neuron], simplify=simplify)
     calibrate(network, batches, options.recipe)
-    return TimedNetwork(name, model.to(device), network.to(device), images.to(device))
+    bits = getattr(options, "bits", None)
+    integers = quantize(network, bits).to(device) if bits else None
+    return TimedNetwork(name, model.to(device), network.to(device), images.to(device), integers)
 
 
 @torch.no_grad()
@@ -86,6 +93,7 @@ def machine(device: torch.device = CPU) -> dict[str, Any]:
         "spikeport": version_of("spikeport"),
         "path": paths()[0] if native else None,
         "peak_adds_per_thread": max(peak_adds() for _ in range(3)) if native else None,
+        "peak_short_adds_per_thread": max(peak_short_adds() for _ in range(3)) if native else None,
         "copy_bytes_per_second": copy_bytes_per_second(device),
     }
 

@@ -6,7 +6,12 @@ from typing import Any
 def head(machine: dict[str, Any], options: dict[str, Any]) -> str:
     """The machine and the settings, in two lines."""
     peak, copy = machine["peak_adds_per_thread"], machine["copy_bytes_per_second"]
-    adds = f"{peak / 1e9:.0f} Gadd/s per thread ({machine['path']})" if peak else "no native engine"
+    adds = "no native engine"
+    if peak:
+        short = machine["peak_short_adds_per_thread"]
+        adds = (
+            f"{peak / 1e9:.0f} Gadd/s per thread ({machine['path']}), {short / 1e9:.0f} of 16 bits"
+        )
     processor = f"{machine['cpu']}, {machine['threads']} thread(s), {adds}"
     return (
         f"{machine['gpu'] or processor}, copy {copy / 1e9:.0f} GB/s; "
@@ -20,6 +25,10 @@ def head(machine: dict[str, Any], options: dict[str, Any]) -> str:
 def model_notes(model: dict[str, Any]) -> str:
     """Notes on how each peer was run."""
     lines = [f"\n{model['model']}: {model['neurons']:,} neurons"]
+    if model["bits"]:
+        lines.append(
+            f"  integers: weights of {model['bits']} bits; potentials and sums are whole numbers"
+        )
     for name, notes in model["peers"].items():
         best = min(trial["seconds_per_timestep"] for trial in notes["trials"])
         lines.append(
@@ -41,6 +50,8 @@ def row_lines(row: dict[str, Any]) -> str:
         parts = [f"    {name:21s} {found['seconds']:9.3f} s"]
         if found["ratio"] is not None:
             parts.append(f"{found['ratio']:6.2f}x {row['base']}")
+        if found["as_fast"] is not None:
+            parts.append(f"{found['as_fast']:.2f} times as fast as in floats")
         if "images_per_second" in found:
             parts.append(f"{found['images_per_second']:.4g} images/s")
         if found["runs"] < row["repeats"]:

@@ -51,6 +51,24 @@ def test_json_has_every_number(report):
         assert model["rows"][-1]["contenders"]["cpu"]["relative_difference"] < 0.05
 
 
+@pytest.mark.skipif(not NATIVE, reason="times the engine")
+def test_whole_numbers_beside_floats(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    arguments = [*SMALL, "--only", "cpu", "--bits", "8", "--memory", "3", "--json", str(path)]
+    assert main(["bench", "resnet10t", *arguments]) == 0
+    assert "times as fast as in floats" in capsys.readouterr().out
+    report = json.loads(path.read_text())
+    (model,) = report["models"]
+    assert model["bits"] == 8
+    assert [row["name"] for row in model["memory"]] == ["cpu", "integers"]
+    for row in model["rows"]:
+        floats, integers = row["contenders"]["cpu"], row["contenders"]["integers"]
+        assert integers["as_fast"] == pytest.approx(floats["seconds"] / integers["seconds"])
+        peak = report["machine"]["peak_short_adds_per_thread"] * report["machine"]["threads"]
+        assert integers["of_peak"] == pytest.approx(integers["operations_per_second"] / peak)
+        assert integers["relative_difference"] < 0.5
+
+
 def test_memory_is_measured_in_another_process(tmp_path, capsys):
     path = tmp_path / "bench.json"
     arguments = [*SMALL, "--only", "torch", "--memory", "3", "--json", str(path)]
