@@ -1,5 +1,7 @@
 """Whole-number weights in the layout in which the engine reads them: rows of 64 bytes."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,7 @@ from spikeport.cpu.loader import Unsuited
 from spikeport.cpu.streams import Levels
 from spikeport.cpu.synapses import WIDEST, Blocks, Synapses, folded
 
-LARGEST = 127  # weight
+LARGEST = 127  # code of a weight in a row
 COUNTED = 5  # magnitude planes up to which an entry of the engine's lists counts |n| (src/lists.h)
 SHORT = 2**15 - 1
 PLACES = torch.arange(WIDEST)
@@ -16,32 +18,56 @@ PLACES = torch.arange(WIDEST)
 ORDER = PLACES % 32 // 8 * 16 + PLACES // 32 * 8 + PLACES % 8
 
 
-def fit_bytes(synapses: Synapses) -> bool:
-    """Whether all weights times values are whole numbers in [-127, 127]; of 16 bits if masked."""
+@dataclass(frozen=True)
+class Codes:
+    """Weights times the senders' values, whole numbers, as small ones times powers of two.
+
+    Attributes:
+        small: of at most 8 bits, or of 16 if masked; float32 of the weights' shape.
+        shifts: by output channel the exponents, int32 [C_out]; None where all are 0.
+    """
+
+    small: Tensor
+    shifts: Tensor | None
+
+
+def codes(synapses: Synapses) -> Codes | None:
+    """The weights' codes; None where they are not whole or need more bits."""
     weight, most = folded(synapses), SHORT if synapses.masked else LARGEST
-    return bool(((weight == weight.round()) & (weight.abs() <= most)).all())
+    by_channel = weight.flatten(1)
+    if not bool((by_channel == by_channel.round()).all()):
+        return None
+    largest = by_channel.abs().amax(1)
+    if float(largest.amax()) <= most:
+        return Codes(weight, None)
+    shifts = (largest / most).log2().ceil().clamp(min=0)
+    small = weight / (2**shifts).view(-1, 1, 1, 1)
+    fits = (small == small.round()) & (small.abs() <= most)
+    return Codes(small, shifts.to(torch.int32)) if bool(fits.all()) else None
 
 
 def fits_short(synapses: Synapses, levels: Levels) -> bool:
     """Whether sums of 16 bits hold one row at least, whatever the spikes."""
-    return rows_in_short(synapses, levels) > 0
+    found = codes(synapses)
+    return found is not None and rows_in_short(found, synapses.masked, levels) > 0
 
 
-def arrange_bytes(synapses: Synapses, blocks: Blocks, has_sign: bool) -> Tensor:
-    """The weights times the senders' values, as ``sp_term.weights`` of an integer layer.
+def arrange_bytes(found: Codes, masked: bool, blocks: Blocks, has_sign: bool) -> Tensor:
+    """The codes as ``sp_term.weights`` of an integer layer.
 
     Args:
-        synapses: of which ``fit_bytes`` is true.
+        found: the synapses' codes.
+        masked: from channel to channel of the same number only.
         blocks: of output channels.
         has_sign: whether spikes may be negative: then each row is followed by its negative.
 
     Returns:
         int8 [blocks, taps, C_in / groups, 1 or 2, 64]; int16 [blocks, taps, 64] if masked.
     """
-    whole = torch.int16 if synapses.masked else torch.int8
-    taps = folded(synapses).flatten(2).permute(2, 1, 0).to(whole)  # [taps, C_in, C_out]
+    whole = torch.int16 if masked else torch.int8
+    taps = found.small.flatten(2).permute(2, 1, 0).to(whole)  # [taps, C_in, C_out]
     spans = list(zip(blocks.first, blocks.count, strict=True))
-    if synapses.masked:
+    if masked:
         out = uninitialised([len(spans), taps.shape[0], WIDEST], torch.int16).zero_()
         for index, (first, count) in enumerate(spans):
             out[index, :, :count] = taps[:, 0, first : first + count]
@@ -58,13 +84,13 @@ def arrange_bytes(synapses: Synapses, blocks: Blocks, has_sign: bool) -> Tensor:
     return out
 
 
-def rows_in_short(synapses: Synapses, levels: Levels) -> int:
+def rows_in_short(found: Codes, masked: bool, levels: Levels) -> int:
     """Rows (masked: kernel positions) whose sum fits 16 bits whatever the spikes; for rows even."""
     most = 2**levels.magnitudes - 1
-    if not synapses.masked and levels.magnitudes > COUNTED:
+    if not masked and levels.magnitudes > COUNTED:
         most = 2 ** (levels.magnitudes - 1)  # an entry is one bit of |n|
-    largest = max(1, int(folded(synapses).abs().max())) * most
-    return SHORT // largest if synapses.masked else SHORT // largest // 2 * 2
+    largest = max(1, int(found.small.abs().max())) * most
+    return SHORT // largest if masked else SHORT // largest // 2 * 2
 
 
 def reach(synapses: Synapses, levels: Levels) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeport.cpu.byte_rows import arrange_bytes, fit_bytes, reach, rows_in_short
+from spikeport.cpu.byte_rows import Codes, arrange_bytes, codes, reach, rows_in_short
 from spikeport.cpu.fresh import uninitialised
 from spikeport.cpu.loader import EngineError, Unsuited, check, library, threads_or_all
 from spikeport.cpu.streams import Levels, Stream, per_channel
@@ -125,10 +125,13 @@ class Layer:
         if integer:
             _require_whole(threshold=firing.threshold, v0=firing.v0, bias=bias)
         rounds = firing.leak == 1 or firing.potential_bits is not None
-        fits = integer and rounds and all(fit_bytes(part) for part in self.synapses)
-        self.in_bytes = fits and not floats
+        found = [codes(part) for part in self.synapses if integer and rounds and not floats]
+        self._codes = [each for each in found if each is not None]
+        complete = len(self._codes) == len(self.synapses)
+        self.in_bytes = integer and rounds and not floats and complete
         self._weights: dict[Any, Tensor] = {}  # by the synapses' index, and what they depend on
         self._limits: dict[Any, tuple[int, int]] = {}
+        self._shifts = [self._spread_shifts(each) for each in self._codes if self.in_bytes]
         self._parameters = {
             "threshold": self._spread(firing.threshold, 1, self.in_bytes),
             "v0": self._spread(firing.v0, 0.5, self.in_bytes),
@@ -284,6 +287,9 @@ class Layer:
         spread = self.blocks.spread(per_channel(values, self.channels, "parameter"), padding)
         return spread.to(torch.int32) if whole else spread
 
+    def _spread_shifts(self, found: Codes) -> Tensor | None:
+        return None if found.shifts is None else self._spread(found.shifts, 0, True)
+
     def _potential_bits(self, streams: Sequence[Stream], currents: int, timesteps: int) -> int:
         """The width at which potentials saturate; 0 where none does."""
         bits = self._firing.potential_bits
@@ -321,6 +327,7 @@ class Layer:
             *(int(part.masked), part.row_groups),
             *(*where.kernel, *where.stride, *where.padding, *where.dilation),
             *(int(part.shared), shift, limit, 0),
+            _pointer(self._shifts[index]) if self.in_bytes else None,
         )
 
     def _arranged(self, index: int, signs: bool) -> Tensor:
@@ -328,7 +335,7 @@ class Layer:
         if (index, signs) not in self._weights:
             part = self.synapses[index]
             made = (
-                arrange_bytes(part, self.blocks, signs)
+                arrange_bytes(self._codes[index], part.masked, self.blocks, signs)
                 if self.in_bytes
                 else arrange(part, self.blocks)
             )
@@ -339,8 +346,10 @@ class Layer:
         """Rows that may be added in 16 bits, and the largest sum of a timestep."""
         key = index, stream.levels
         if key not in self._limits:
-            found = rows_in_short(part, stream.levels), reach(part, stream.levels)
-            self._limits[key] = found
+            rows = rows_in_short(self._codes[index], part.masked, stream.levels)
+            if rows < 1:
+                raise Unsuited(f"a weight times spikes of {stream.levels} exceeds 16 bits")
+            self._limits[key] = rows, reach(part, stream.levels)
         return self._limits[key]
 
     def _current(self, current: Tensor, shape: tuple[int, int, int, int]) -> CurrentStruct:

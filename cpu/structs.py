@@ -26,6 +26,7 @@ class TermStruct(ctypes.Structure):
         ("weights", c_void_p),
         *_fields(c_int32, "masked groups kernel_y kernel_x stride_y stride_x"),
         *_fields(c_int32, "pad_y pad_x dilation_y dilation_x shared row_shift limit reserved"),
+        ("shifts", c_void_p),
     ]
 
 

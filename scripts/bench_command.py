@@ -11,7 +11,7 @@ from torch import Tensor
 from spikeport.calibration.recipes import RECIPES
 from spikeport.convert import KINDS, ConversionError
 from spikeport.convert.files import write_text
-from spikeport.convert.integers.quantize import BITS
+from spikeport.convert.integers.settings import BITS
 from spikeport.report.sweeping.sweep import sweep
 from spikeport.scripts.bench import memory as bench_memory
 from spikeport.scripts.bench import neurons as bench_neurons

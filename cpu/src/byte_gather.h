@@ -20,20 +20,30 @@ struct Sums<Wholes, N> {
     I wide[N];
     H narrow;
     int32_t room, limit;  // rows that still fit 16 bits, and how many do at most; even numbers
+    const int32_t* shifts;
 
     I* total() { return wide; }
 
-    AT_ONCE void start(int32_t rows) {
+    AT_ONCE void start() {}
+
+    AT_ONCE void start_term(const Gathered* term) {
         narrow = no_sums();
-        room = limit = rows;
+        room = limit = term->limit;
+        shifts = term->shifts;
     }
+
+    AT_ONCE void finish_term() { add_widened<N>(wide, &narrow, shifts); }
+
+    AT_ONCE void finish() {}
 
     template <bool UNIT>
     AT_ONCE void gather(const char* rows, const void* scales, const uint32_t* entry, const uint32_t* last) {
         while (__builtin_expect(last - entry > room, 0)) {
             add_rows<UNIT>(rows, (const uint8_t*)scales, entry, entry + room);
             entry += room;
-            finish();
+            finish_term();
+            narrow = no_sums();
+            room = limit;
         }
         add_rows<UNIT>(rows, (const uint8_t*)scales, entry, last);
         room -= (int32_t)(last - entry + 1) & ~1;
@@ -54,10 +64,5 @@ struct Sums<Wholes, N> {
         const uint32_t there = entry < last, odd = *entry & -there;
         const int8_t* x = row_at<UNIT>(rows, odd);
         add_pair_scaled(&narrow, x, x, UNIT ? there : there * scales[odd & 63u], 0);
-    }
-
-    AT_ONCE void finish() {
-        for (int i = 0; i < N; ++i) wide[i] = add_widened(wide[i], &narrow, i);
-        start(limit);
     }
 };

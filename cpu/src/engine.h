@@ -25,6 +25,7 @@ typedef struct {
 //   gathered: int8, rows of 64 in the order of cpu/byte_rows.py, row_shift 6; where the source has
 //             signs each row is followed by its negative, row_shift 7
 //   masked:   int16 [block][kernel_y * kernel_x][64]
+// Sums to output channel c then count 1 << shifts[c]; [padded], null: all once.
 typedef struct {
     sp_stream source;
     const void* weights;
@@ -33,6 +34,7 @@ typedef struct {
     int32_t shared, row_shift;
     int32_t limit;  // integer: rows (masked: kernel positions) whose sum fits 16 bits; gathered: even
     int32_t reserved;
+    const int32_t* shifts;
 } sp_term;
 
 // Output channels first .. first + count - 1, all of one group. width: count rounded up to 16, at

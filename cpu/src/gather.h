@@ -22,7 +22,10 @@ struct Sums<Floats, N> {
 
     F* total() { return part[0]; }
 
-    void start(int32_t) {
+    void start_term(const Gathered*) {}
+    void finish_term() {}
+
+    void start() {
         for (int k = 1; k < CHAINS; ++k)
             for (int i = 0; i < N; ++i) part[k][i] = all(0.0f);
     }

@@ -9,6 +9,7 @@ typedef struct {
 typedef struct {
     const char* rows;
     const void* scales;
+    const int32_t* shifts;  // of the block; see sp_term
     int32_t slot, limit;
     int64_t unit;
 } Gathered;

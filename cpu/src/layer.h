@@ -14,7 +14,8 @@ static inline Gathered gathered_term(const sp_layer* L, const sp_term* term, sp_
     const void* scales = L->integer ? (counted ? bytes_by_count : bytes_by_bit)
                                     : (const void*)scales_of(&term->source);
     return {(const char*)term->weights + ((rows * block.index) << term->row_shift), scales,
-            first_slot + group, term->limit, rows_alone(L, &term->source)};
+            term->shifts ? term->shifts + block.offset : nullptr, first_slot + group, term->limit,
+            rows_alone(L, &term->source)};
 }
 
 // All gathered terms; returns how many there are.
@@ -26,13 +27,6 @@ static inline int find_gathered(const sp_layer* L, sp_block block, Gathered* fou
         slot += L->terms[i].groups;
     }
     return count;
-}
-
-// Rows of any gathered term whose sum fits 16 bits.
-static inline int32_t least_limit(const Gathered* terms, int count) {
-    int32_t least = INT32_MAX - 1;
-    for (int i = 0; i < count; ++i) least = terms[i].limit < least ? terms[i].limit : least;
-    return least;
 }
 
 // Nothing but a current that is the same at every timestep, into plain neurons: the first layer.
@@ -62,7 +56,6 @@ static void run_fused(const sp_layer* L, const Lists* lists, const typename K::N
                       sp_block block, int64_t from, int64_t to) {
     const int steps = L->end - L->begin;
     const int n_gathered = find_gathered(L, block, lists->gathered);
-    const int32_t limit = least_limit(lists->gathered, n_gathered);
     for (int64_t position = from; position < to; ++position) {
         Site<K, N> site(L, lists, block, position);
         site.load_state();
@@ -70,17 +63,19 @@ static void run_fused(const sp_layer* L, const Lists* lists, const typename K::N
         site.find_masked_taps(lists);
         for (int t = 0; t < steps; ++t) {
             Sums<K, N> sums;
-            sums.start(limit);
+            sums.start();
             site.start_sum(t, lists->taps, sums.total());
             for (int i = 0; i < n_gathered; ++i) {
                 const Gathered term = lists->gathered[i];
                 const size_t at = ((size_t)term.slot * L->tile + (position - from)) * steps + t;
                 const uint32_t *first = lists->entries + lists->starts[at],
                                *last = lists->entries + lists->ends[at];
+                sums.start_term(&term);
                 if (term.unit)
                     sums.template gather<true>(term.rows, term.scales, first, last);
                 else
                     sums.template gather<false>(term.rows, term.scales, first, last);
+                sums.finish_term();
             }
             sums.finish();
             site.fire_all(f, t, sums.total());
@@ -103,11 +98,13 @@ static void add_rows(const Lists* lists, const Rows* rows, const Gathered* term,
     }
     for (int t = 0; t < steps; ++t, home += 16 * N) {
         Sums<K, N> sums;
-        sums.start(term->limit);
+        sums.start();
+        sums.start_term(term);
         for (int i = 0; i < N; ++i) sums.total()[i] = load(home + 16 * i);
         for (int j = 0; j < taps; ++j)
             sums.template gather<UNIT>(weights[j], term->scales, entries + starts[j][t],
                                        entries + ends[j][t]);
+        sums.finish_term();
         sums.finish();
         for (int i = 0; i < N; ++i) store(home + 16 * i, sums.total()[i]);
     }

@@ -71,7 +71,7 @@ static inline void masked_taps(I* acc, const sp_term* term, sp_block block,
             if (taps[tap])
                 add_masked<N, ONE, POSITIVE>(&sums, s, taps[tap] + step, block.first,
                                              weights + 64 * tap);
-        for (int i = 0; i < N; ++i) acc[i] = add_widened(acc[i], &sums, i);
+        add_widened<N>(acc, &sums, term->shifts ? term->shifts + block.offset : nullptr);
     }
 }
 

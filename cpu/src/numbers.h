@@ -25,6 +25,16 @@ struct Wholes {
     static I zero() { return all_ints(0); }
 };
 
+// Adds sums of 16 bits, times powers of two if there are any.
+template <int N>
+static AT_ONCE void add_widened(I* to, const H* from, const int32_t* shifts) {
+    if (shifts)
+        UNROLLED for (int i = 0; i < N; ++i)
+            to[i] = add(to[i], shifted(widened(from, i), load(shifts + 16 * i)));
+    else
+        UNROLLED for (int i = 0; i < N; ++i) to[i] = add(to[i], widened(from, i));
+}
+
 static inline M negative(F a) { return less(a, all(0.0f)); }
 static inline I absolute(I a) { return abs_ints(a); }
 static inline M bit_of(I a, int j) { return has_bit(a, j); }

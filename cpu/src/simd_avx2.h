@@ -189,11 +189,14 @@ static inline H add_sums(H a, H b) {
 static inline void keep_in_register(H* a) {
     __asm__ volatile("" : "+x"(a->part[0]), "+x"(a->part[1]), "+x"(a->part[2]), "+x"(a->part[3]));
 }
-// Adds outputs 16 * i to 16 * i + 15.
-static inline I add_widened(I to, const H* from, int i) {
+// Outputs 16 * i to 16 * i + 15 in 32 bits.
+static inline I widened(const H* from, int i) {
     const __m256i part = from->part[i];
-    return {_mm256_add_epi32(to.a, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(part))),
-            _mm256_add_epi32(to.b, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(part, 1)))};
+    return {_mm256_cvtepi16_epi32(_mm256_castsi256_si128(part)),
+            _mm256_cvtepi16_epi32(_mm256_extracti128_si256(part, 1))};
+}
+static inline I shifted(I x, I by) {
+    return {_mm256_sllv_epi32(x.a, by.a), _mm256_sllv_epi32(x.b, by.b)};
 }
 
 // Appends base + (position of each set bit << shift).

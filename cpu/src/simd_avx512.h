@@ -106,12 +106,13 @@ static inline H add_sums(H a, H b) {
     return {_mm512_add_epi16(a.low, b.low), _mm512_add_epi16(a.high, b.high)};
 }
 static inline void keep_in_register(H* a) { __asm__ volatile("" : "+v"(a->low), "+v"(a->high)); }
-// Adds outputs 16 * i to 16 * i + 15.
-static inline I add_widened(I to, const H* from, int i) {
+// Outputs 16 * i to 16 * i + 15 in 32 bits.
+static inline I widened(const H* from, int i) {
     const __m512i half = i < 2 ? from->low : from->high;
     const __m256i part = i % 2 ? _mm512_extracti64x4_epi64(half, 1) : _mm512_castsi512_si256(half);
-    return _mm512_add_epi32(to, _mm512_cvtepi16_epi32(part));
+    return _mm512_cvtepi16_epi32(part);
 }
+static inline I shifted(I a, I by) { return _mm512_sllv_epi32(a, by); }
 
 static inline __m512i identity() {
     return _mm512_set_epi8(

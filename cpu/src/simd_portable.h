@@ -187,10 +187,15 @@ static inline H add_sums(H a, H b) {
     return a;
 }
 static inline void keep_in_register(H* a) { __asm__ volatile("" : "+m"(*a)); }
-// Adds outputs 16 * i to 16 * i + 15.
-static inline I add_widened(I to, const H* from, int i) {
-    for (int k = 0; k < 16; ++k) to.x[k] += from->x[place_of(16 * i + k)];
-    return to;
+// Outputs 16 * i to 16 * i + 15 in 32 bits.
+static inline I widened(const H* from, int i) {
+    I r;
+    for (int k = 0; k < 16; ++k) r.x[k] = from->x[place_of(16 * i + k)];
+    return r;
+}
+static inline I shifted(I a, I by) {
+    EACH a.x[i] = (int32_t)((uint32_t)a.x[i] << by.x[i]);
+    return a;
 }
 #undef EACH
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spikeport.convert.neurons import Neuron, NeuronLayer
-from spikeport.cpu.byte_rows import ORDER, rows_in_short
+from spikeport.cpu.byte_rows import ORDER, codes, rows_in_short
 from spikeport.cpu.layer import Firing, Layer, LayerState
 from spikeport.cpu.loader import EngineError, Unsuited, paths, why_unavailable
 from spikeport.cpu.streams import Levels, pack
@@ -57,7 +57,10 @@ def whole(like: Tensor, largest: int, generator: torch.Generator) -> Tensor:
 def whole_synapses(part: Synapses, largest: int, generator: torch.Generator) -> Synapses:
     """Weights of bytes; now and then all of them the largest, so that 16 bits would overflow."""
     weight = whole(part.weight, largest, generator)
-    if int(torch.randint(4, (), generator=generator)) == 0:
+    if int(torch.randint(3, (), generator=generator)) == 0:  # times powers of two, by channel
+        few = torch.randint(0, 5, (len(weight), 1, 1, 1), generator=generator)
+        weight *= 2**few
+    elif int(torch.randint(4, (), generator=generator)) == 0:
         weight = largest * torch.ones_like(weight)
     return replace(part, weight=weight, value=torch.ones_like(part.value))
 
@@ -209,15 +212,33 @@ def test_currents_that_nothing_else_joins_are_rounded(path):
 
 def test_weights_that_are_no_bytes_run_in_floats():
     ones = torch.ones(8)
-    for weight, integer in ((128.0, True), (0.5, True), (1.0, False)):
+    for weight, integer in ((129.0, True), (0.5, True), (1.0, False)):
         part = Synapses(torch.full((8, 8, 1, 1), weight), ones)
         assert not Layer(8, Firing(ones, ones), [part], integer=integer).in_bytes
     leaks = Firing(ones, ones, leak=0.5)
     assert not Layer(8, leaks, integer=True).in_bytes
+    part = Synapses(torch.full((8, 8, 1, 1), 127.0 * 64), ones)  # of 8 bits and 6 noughts
+    assert Layer(8, Firing(ones, ones), [part], integer=True).in_bytes
     with pytest.raises(Unsuited, match="24 bits"):
         Layer(8, Firing(ones, ones, potential_bits=32)).run(
             [], [torch.ones(1, 1, 8, 1, 1)], shape=(1, 1, 1, 1)
         )
+
+
+def test_weights_from_channel_to_channel_have_16_bits():
+    """A shortcut's weight is often larger than any other: it is in the unit of those."""
+    ones = torch.ones(8)
+    part = Synapses(torch.full((8, 1, 1, 1), 9001.0), ones, groups=8)
+    layer = Layer(8, Firing(ones * 10_000, ones * 0, 3), [part], integer=True)
+    assert layer.in_bytes
+    for path in PATHS:
+        for up, v in ((1, 9001), (3, 7003)):
+            stream = pack(up * torch.ones(1, 1, 8, 1, 1), ones, Levels.of(up, 0))
+            _, state = layer.run([stream], path=path)
+            assert state.v[..., :8].tolist() == [[[[v] * 8]]]
+    stream = pack(4 * torch.ones(1, 1, 8, 1, 1), ones, Levels.of(4, 0))
+    with pytest.raises(Unsuited, match="exceeds 16 bits"):
+        layer.run([stream])
 
 
 def test_states_of_floats_and_of_integers_are_not_mixed_up():
@@ -231,11 +252,11 @@ def test_states_of_floats_and_of_integers_are_not_mixed_up():
 @pytest.mark.parametrize(("magnitudes", "most"), [(1, 1), (2, 3), (5, 31), (6, 32), (8, 128)])
 def test_no_sum_of_16_bits_overflows(magnitudes, most):
     part = Synapses(torch.full((4, 4, 1, 1), -127.0), torch.ones(4))
-    rows = rows_in_short(part, Levels(magnitudes, True))
+    rows = rows_in_short(codes(part), False, Levels(magnitudes, True))
     assert rows % 2 == 0
     assert rows * 127 * most < 2**15 <= (rows + 2) * 127 * most
     masked = Synapses(torch.full((4, 1, 3, 3), -127.0), torch.ones(4), Geometry((3, 3)), groups=4)
-    taps = rows_in_short(masked, Levels(magnitudes, True))
+    taps = rows_in_short(codes(masked), True, Levels(magnitudes, True))
     assert taps * 127 * (2**magnitudes - 1) < 2**15
     assert taps >= 1
 
