@@ -35,23 +35,25 @@ static double peak_short_adds() {
     double best = 1e30;
     int32_t unused = 0;
     for (int trial = 0; trial < 5; ++trial) {
-        H acc[4], step = no_sums();
-        for (int i = 0; i < 4; ++i) {
+        H acc[SHORT_SUMS], step = no_sums();
+        for (int i = 0; i < SHORT_SUMS; ++i) {
             acc[i] = no_sums();
             keep_in_register(acc + i);  // what is in it is not known: no two are alike
         }
         double start = seconds();
         for (int r = 0; r < repeats; ++r) {
             keep_in_register(&step);
-            for (int i = 0; i < 4; ++i) acc[i] = add_sums(acc[i], step);
+            for (int i = 0; i < SHORT_SUMS; ++i) acc[i] = add_sums(acc[i], step);
         }
         double taken = seconds() - start;
-        I sum = all_ints(0);
-        for (int i = 0; i < 4; ++i) add_widened<1>(&sum, acc + i, nullptr);
-        int32_t found[16];
-        store_ints(found, sum);
-        unused |= found[0];
+        I sums[4] = {all_ints(0), all_ints(0), all_ints(0), all_ints(0)};
+        for (int i = 0; i < SHORT_SUMS; ++i) add_widened<4>(sums, acc + i, nullptr);  // or they are not made
+        for (int i = 0; i < 4; ++i) {
+            int32_t found[16];
+            store_ints(found, sums[i]);
+            unused |= found[0];
+        }
         best = taken < best ? taken : best;
     }
-    return unused ? 0.0 : 4 * 64.0 * repeats / best;
+    return unused ? 0.0 : SHORT_SUMS * 64.0 * repeats / best;
 }

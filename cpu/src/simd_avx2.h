@@ -141,6 +141,7 @@ static inline F to_floats(I x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi3
 typedef struct {
     __m256i part[4];
 } H;
+enum { SHORT_SUMS = 2 };  // of these, as many as the registers hold beside another one
 static inline H no_sums() {
     const __m256i zero = _mm256_setzero_si256();
     return {{zero, zero, zero, zero}};

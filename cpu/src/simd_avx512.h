@@ -70,6 +70,7 @@ static inline F to_floats(I a) { return _mm512_cvtepi32_ps(a); }
 typedef struct {
     __m512i low, high;
 } H;
+enum { SHORT_SUMS = 4 };  // of these, as many as the registers hold beside another one
 static inline H no_sums() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
 static inline void add_interleaved(H* acc, const int8_t* x, const int8_t* y, __m512i scales) {
     const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(y);

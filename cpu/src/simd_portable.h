@@ -158,6 +158,7 @@ typedef struct {
 static inline int place_of(int output) {
     return (output % 32 / 8) * 16 + (output / 32) * 8 + output % 8;
 }
+enum { SHORT_SUMS = 1 };  // of these, as many as the registers hold beside another one
 static inline H no_sums() {
     H r;
     for (int i = 0; i < 64; ++i) r.x[i] = 0;
